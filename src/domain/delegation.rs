@@ -1,0 +1,160 @@
+//! What is agreed when a delegation is accepted, and what is handed to the store when it begins and when it moves.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{
+    Attempt, DelegationId, DelegationKey, Feed, Incarnation, Life, Revision, State, Timestamp,
+    WorkspaceId,
+};
+
+/// Who does the sending.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// Baton (`POST …/delegate`).
+    Delegated,
+    /// The agent itself, which told Baton (`POST …/delegations/record`).
+    Recorded,
+    /// Nobody told Baton before its result came (`POST …/update` of an unknown id).
+    Adopted,
+}
+
+impl Origin {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Delegated, Self::Recorded, Self::Adopted];
+
+    /// The word in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delegated => "delegated",
+            Self::Recorded => "recorded",
+            Self::Adopted => "adopted",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|origin| origin.as_str() == text)
+    }
+}
+
+/// What to do when a request may have reached the target and no answer came (rule 6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Redelivery {
+    /// End it.
+    Never,
+    /// Send it again if the target declared that it drops a repeated messageId.
+    #[default]
+    IfIdempotent,
+    /// Send it again.
+    Always,
+}
+
+impl Redelivery {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Never, Self::IfIdempotent, Self::Always];
+
+    /// The word on the wire and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::IfIdempotent => "if_idempotent",
+            Self::Always => "always",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|redelivery| redelivery.as_str() == text)
+    }
+}
+
+/// The part of a delegation that never changes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Terms {
+    /// Which delegation.
+    pub key: DelegationKey,
+    /// Who does the work; unknown only for an adopted one.
+    pub target: Option<WorkspaceId>,
+    /// Who sends.
+    pub origin: Origin,
+    /// What rule 6 may do.
+    pub redelivery: Redelivery,
+    /// The end of every wait (rule 8).
+    pub deadline: Timestamp,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// The W3C trace context that came with the request, passed on to the target.
+    pub traceparent: Option<Box<str>>,
+}
+
+/// A caller's key against sending one task twice, with what it was used for (lesson I03).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Idempotency {
+    /// The caller's key.
+    pub key: Box<str>,
+    /// SHA-256 over target and task.
+    pub fingerprint: [u8; 32],
+}
+
+/// A delegation to begin.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewDelegation {
+    /// What is agreed.
+    pub terms: Terms,
+    /// The whole task.
+    pub task: Arc<str>,
+    /// The key, if the caller gave one.
+    pub idempotency: Option<Idempotency>,
+    /// Where it begins: `pending`, or `dispatched` when an agent sent it itself.
+    pub state: State,
+}
+
+/// A beginning to commit: the delegation with the rows and events that tell of it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Accept {
+    /// The delegation.
+    pub delegation: NewDelegation,
+    /// What appears with it. Events only for `delegate` and `record`; nothing for an adopted one.
+    pub feed: Feed,
+}
+
+/// A change to commit. It is applied only to the revision before its own, so that repeating it changes nothing.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Advance {
+    /// Which delegation.
+    pub key: DelegationKey,
+    /// The revision after this change.
+    pub revision: Revision,
+    /// The incarnation of the actor that decided it; a newer one in the store makes this one stale.
+    pub incarnation: Incarnation,
+    /// The life after this change.
+    pub life: Life,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The target's reply, byte for byte, when this change comes from one.
+    pub raw_reply: Option<Bytes>,
+    /// What appears with it.
+    pub feed: Feed,
+}
+
+impl Advance {
+    /// The number of the try this change belongs to.
+    #[must_use]
+    pub const fn attempt(&self) -> Attempt {
+        self.life.attempt
+    }
+
+    /// The id within the caller.
+    #[must_use]
+    pub const fn id(&self) -> &DelegationId {
+        &self.key.id
+    }
+}

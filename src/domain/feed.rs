@@ -1,0 +1,375 @@
+//! The rows and events that tell of a delegation (contract §4.6, §4.7, §12.1; product.md "Words" and rules 2-4, 10).
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{
+    ActivityId, DelegationId, DelegationKey, Ending, EventId, Life, NewDelegation, Origin, Status,
+    Terms, Timestamp, WorkspaceId, preview, sanitize,
+};
+
+/// The `method` of the row that says a delegation began.
+pub const METHOD_DELEGATE: &str = "delegate";
+/// The `method` of a result row and of a reply.
+pub const METHOD_DELEGATE_RESULT: &str = "delegate_result";
+
+/// JSON text, serialised once and shared from the row to the response.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Json(pub Arc<str>);
+
+impl From<&Value> for Json {
+    /// Escaped NUL becomes U+FFFD: PostgreSQL refuses it in `jsonb` (lesson U03).
+    fn from(value: &Value) -> Self {
+        let text = value.to_string();
+        if text.contains("\\u0000") {
+            Self(replace_escaped_nul(&text).into())
+        } else {
+            Self(text.into())
+        }
+    }
+}
+
+/// `\u0000` is an escape only after an even number of backslashes.
+fn replace_escaped_nul(text: &str) -> String {
+    let mut replaced = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find('\\') {
+        let (before, escape) = rest.split_at(start);
+        replaced.push_str(before);
+        if let Some(after) = escape.strip_prefix("\\u0000") {
+            replaced.push('\u{fffd}');
+            rest = after;
+        } else {
+            let end = escape
+                .char_indices()
+                .nth(2)
+                .map_or(escape.len(), |(index, _)| index);
+            let (pair, after) = escape.split_at(end);
+            replaced.push_str(pair);
+            rest = after;
+        }
+    }
+    replaced.push_str(rest);
+    replaced
+}
+
+macro_rules! activity_types {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal),* $(,)?) => {
+        /// What a feed row is (contract §8.2).
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum ActivityType { $($(#[$doc])* $variant),* }
+
+        impl ActivityType {
+            /// All of them, in the order of the contract, `delegation` last.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The word on the wire and in the database.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),* }
+            }
+
+            /// Reads the word.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == text)
+            }
+        }
+    };
+}
+
+activity_types!(
+    /// A message that the agent sent.
+    A2aSend = "a2a_send",
+    /// A message to the agent; the inbox is made of these.
+    A2aReceive = "a2a_receive",
+    /// Progress on a task.
+    TaskUpdate = "task_update",
+    /// The agent's own log.
+    AgentLog = "agent_log",
+    /// A skill was promoted.
+    SkillPromotion = "skill_promotion",
+    /// Something was remembered.
+    MemoryWrite = "memory_write",
+    /// Something went wrong.
+    Error = "error",
+    /// A delegation began or ended; written by Baton alone.
+    Delegation = "delegation",
+);
+
+/// A row to append to a workspace's feed (contract §3, `activity_logs`). Its position is given by the commit.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FeedRow {
+    /// Its id.
+    pub id: ActivityId,
+    /// Whose feed.
+    pub workspace: WorkspaceId,
+    /// What it is.
+    pub activity_type: ActivityType,
+    /// From whom; none from a person at the canvas.
+    pub source: Option<WorkspaceId>,
+    /// To whom, or who answered.
+    pub target: Option<WorkspaceId>,
+    /// What was called.
+    pub method: Option<Box<str>>,
+    /// One line for people.
+    pub summary: Option<Box<str>>,
+    /// What was asked.
+    pub request_body: Option<Json>,
+    /// What came of it.
+    pub response_body: Option<Json>,
+    /// How long it took.
+    pub duration_ms: Option<i32>,
+    /// `ok`, `error`, or the status of a delegation.
+    pub status: Box<str>,
+    /// What went wrong.
+    pub error_detail: Option<Box<str>>,
+    /// The delegation it tells of.
+    pub delegation: Option<DelegationId>,
+    /// When it was decided.
+    pub created_at: Timestamp,
+}
+
+macro_rules! event_names {
+    ($($variant:ident = $word:literal),* $(,)?) => {
+        /// The name of an event (contract §12.1, product.md "Routes that Baton adds").
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[expect(missing_docs, reason = "the names are the contract's own words")]
+        pub enum EventName { $($variant),* }
+
+        impl EventName {
+            /// The word on the wire and in the database.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),* }
+            }
+        }
+    };
+}
+
+event_names!(
+    DelegationSent = "DELEGATION_SENT",
+    DelegationStatus = "DELEGATION_STATUS",
+    DelegationComplete = "DELEGATION_COMPLETE",
+    DelegationFailed = "DELEGATION_FAILED",
+    DelegationCancelled = "DELEGATION_CANCELLED",
+    WorkspaceProvisioning = "WORKSPACE_PROVISIONING",
+    WorkspaceProvisionFailed = "WORKSPACE_PROVISION_FAILED",
+    WorkspaceOnline = "WORKSPACE_ONLINE",
+    WorkspaceOffline = "WORKSPACE_OFFLINE",
+    WorkspaceDegraded = "WORKSPACE_DEGRADED",
+    WorkspaceAwaitingAgent = "WORKSPACE_AWAITING_AGENT",
+    WorkspaceRemoved = "WORKSPACE_REMOVED",
+    AgentCardUpdated = "AGENT_CARD_UPDATED",
+    ActivityLogged = "ACTIVITY_LOGGED",
+    AgentMessage = "AGENT_MESSAGE",
+    TaskUpdated = "TASK_UPDATED",
+    WorkspaceHeartbeat = "WORKSPACE_HEARTBEAT",
+);
+
+/// An event to record (contract §3, `structure_events`). Its position is given by the commit.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FeedEvent {
+    /// Its id.
+    pub id: EventId,
+    /// What happened.
+    pub name: EventName,
+    /// To whom it is shown.
+    pub workspace: WorkspaceId,
+    /// The particulars.
+    pub payload: Json,
+    /// When it was decided.
+    pub created_at: Timestamp,
+}
+
+/// What one change shows. The reply is apart because it may fail alone (rule 4).
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Feed {
+    /// Rows that stand or fall with the change.
+    pub rows: Vec<FeedRow>,
+    /// The reply to the caller's inbox, with the flag on.
+    pub reply: Option<FeedRow>,
+    /// Events that stand or fall with the change.
+    pub events: Vec<FeedEvent>,
+}
+
+/// The `delegate` row and the `DELEGATION_SENT` event of a delegation that begins (contract §4.6 R1, R1r).
+/// `target_as_sent` is the target in the caller's own spelling. An adopted delegation shows nothing before its ending.
+#[must_use]
+pub fn accepted_feed(delegation: &NewDelegation, target_as_sent: &str) -> Feed {
+    let terms = &delegation.terms;
+    if terms.origin == Origin::Adopted {
+        return Feed::default();
+    }
+    let id = terms.key.id.to_string();
+    let status = Life::new(delegation.state.clone()).status();
+    let row = FeedRow {
+        summary: Some(format!("Delegating to {target_as_sent}").into()),
+        request_body: Some(Json::from(
+            &json!({"task": &*delegation.task, "delegation_id": id}),
+        )),
+        status: status.as_str().into(),
+        ..delegation_row(terms, METHOD_DELEGATE, terms.created_at)
+    };
+    let payload = json!({
+        "delegation_id": id, "target_id": target_as_sent, "task_preview": preview(&delegation.task, 100),
+    });
+    Feed {
+        rows: vec![row],
+        reply: None,
+        events: vec![event(
+            terms,
+            EventName::DelegationSent,
+            &payload,
+            terms.created_at,
+        )],
+    }
+}
+
+/// What the change from `before` to `after` shows: a status event, or with an ending the result row, the reply when
+/// `push_reply`, and the final event. A late result shows nothing (rule 7).
+#[must_use]
+pub fn advanced_feed(
+    terms: &Terms,
+    before: &Life,
+    after: &Life,
+    push_reply: bool,
+    at: Timestamp,
+) -> Feed {
+    let status = after.status();
+    let super::State::Ended(ended) = &after.state else {
+        let payload = json!({
+            "delegation_id": terms.key.id.to_string(), "target_id": optional(terms.target), "status": status.as_str(),
+        });
+        return Feed {
+            events: vec![event(terms, EventName::DelegationStatus, &payload, at)],
+            ..Feed::default()
+        };
+    };
+    if before.status().is_terminal() {
+        return Feed::default();
+    }
+    Feed {
+        rows: vec![result_row(terms, &ended.ending, status, at)],
+        reply: push_reply.then(|| reply_row(terms, &ended.ending, at)),
+        events: vec![ending_event(terms, &ended.ending, at)],
+    }
+}
+
+/// The authoritative `delegate_result` row: one for each ending (contract §4.6 R2, R4, R5 as product.md amends them).
+fn result_row(terms: &Terms, ending: &Ending, status: Status, at: Timestamp) -> FeedRow {
+    let id = terms.key.id.to_string();
+    let (summary, body) = match ending {
+        Ending::Completed { text } => (
+            format!("Delegation completed ({})", preview(text, 80)),
+            json!({"text": &**text, "delegation_id": id}),
+        ),
+        Ending::Failed { class, detail } => (
+            "Delegation failed".to_owned(),
+            json!({"error": &**detail, "error_class": class.as_str(), "delegation_id": id}),
+        ),
+        Ending::Cancelled { reason } => (
+            "Delegation cancelled".to_owned(),
+            json!({"error": &**reason, "delegation_id": id}),
+        ),
+    };
+    FeedRow {
+        summary: Some(sanitize(&summary).into()),
+        response_body: Some(Json::from(&body)),
+        status: status.as_str().into(),
+        error_detail: error_detail(ending),
+        ..delegation_row(terms, METHOD_DELEGATE_RESULT, at)
+    }
+}
+
+/// The reply to the caller's inbox (contract §4.7, product.md rule 10): a reader that knows only the published poller
+/// rule finds the answer in the text part.
+#[must_use]
+pub fn reply_row(terms: &Terms, ending: &Ending, at: Timestamp) -> FeedRow {
+    let id = terms.key.id.to_string();
+    let (summary, status, text) = match ending {
+        Ending::Completed { text } => ("Delegation result delivered", "ok", text),
+        Ending::Failed { detail, .. } => ("Delegation failed", "error", detail),
+        Ending::Cancelled { reason } => ("Delegation cancelled", "error", reason),
+    };
+    let mut response = json!({"text": &**text, "delegation_id": id});
+    if let (Ending::Failed { class, .. }, Value::Object(fields)) = (ending, &mut response) {
+        fields.insert("error_class".to_owned(), class.as_str().into());
+    }
+    FeedRow {
+        activity_type: ActivityType::A2aReceive,
+        summary: Some(summary.into()),
+        request_body: Some(Json::from(&json!({
+            "delegation_id": id, "parts": [{"kind": "text", "text": &**text}],
+        }))),
+        response_body: Some(Json::from(&response)),
+        status: status.into(),
+        error_detail: error_detail(ending),
+        ..delegation_row(terms, METHOD_DELEGATE_RESULT, at)
+    }
+}
+
+fn ending_event(terms: &Terms, ending: &Ending, at: Timestamp) -> FeedEvent {
+    let (name, mut payload) = match ending {
+        Ending::Completed { text } => (
+            EventName::DelegationComplete,
+            json!({"response_preview": preview(text, 200)}),
+        ),
+        Ending::Failed { class, detail } => (
+            EventName::DelegationFailed,
+            json!({"error": &**detail, "error_class": class.as_str()}),
+        ),
+        Ending::Cancelled { reason } => {
+            (EventName::DelegationCancelled, json!({"reason": &**reason}))
+        }
+    };
+    if let Value::Object(fields) = &mut payload {
+        fields.insert("delegation_id".to_owned(), terms.key.id.to_string().into());
+        fields.insert("target_id".to_owned(), optional(terms.target));
+    }
+    event(terms, name, &payload, at)
+}
+
+fn delegation_row(terms: &Terms, method: &str, at: Timestamp) -> FeedRow {
+    let DelegationKey { caller, id } = &terms.key;
+    FeedRow {
+        id: ActivityId::mint(),
+        workspace: *caller,
+        activity_type: ActivityType::Delegation,
+        source: Some(*caller),
+        target: terms.target,
+        method: Some(method.into()),
+        summary: None,
+        request_body: None,
+        response_body: None,
+        duration_ms: None,
+        status: "ok".into(),
+        error_detail: None,
+        delegation: Some(id.clone()),
+        created_at: at,
+    }
+}
+
+fn event(terms: &Terms, name: EventName, payload: &Value, at: Timestamp) -> FeedEvent {
+    FeedEvent {
+        id: EventId::mint(),
+        name,
+        workspace: terms.key.caller,
+        payload: Json::from(payload),
+        created_at: at,
+    }
+}
+
+fn error_detail(ending: &Ending) -> Option<Box<str>> {
+    match ending {
+        Ending::Completed { .. } => None,
+        Ending::Failed { detail: text, .. } | Ending::Cancelled { reason: text } => {
+            (!text.is_empty()).then(|| sanitize(text).into())
+        }
+    }
+}
+
+fn optional(workspace: Option<WorkspaceId>) -> Value {
+    workspace.map_or(Value::Null, |id| id.to_string().into())
+}

@@ -1,0 +1,73 @@
+//! What must be true of every stored delegation, for tests and for `GET /admin/invariants` alike.
+
+use super::{DelegationKey, Status};
+
+/// A stored delegation with what the feed holds for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Audited {
+    /// Which.
+    pub key: DelegationKey,
+    /// Its status.
+    pub status: Status,
+    /// Whether its row says when it ended.
+    pub has_end_time: bool,
+    /// How many result rows its caller's feed holds.
+    pub result_rows: i64,
+    /// How many replies its caller's feed holds.
+    pub replies: i64,
+    /// Whether a reply was promised when it ended (the flag was on).
+    pub reply_promised: bool,
+    /// Whether that reply is still to be written.
+    pub reply_owed: bool,
+    /// Whether its deadline lies further back than the sweep would ever leave it.
+    pub overdue: bool,
+}
+
+/// A broken promise.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// Of which delegation.
+    pub key: DelegationKey,
+    /// Which rule of product.md.
+    pub rule: &'static str,
+    /// What was found.
+    pub found: String,
+}
+
+/// Checks one delegation against the rules.
+#[must_use]
+pub fn audit(audited: &Audited) -> Vec<Violation> {
+    let Audited {
+        status,
+        result_rows,
+        replies,
+        reply_owed,
+        ..
+    } = audited;
+    let ended = status.is_terminal();
+    let promised = i64::from(ended && audited.reply_promised && !reply_owed);
+    let checks = [
+        (
+            "an ended delegation has an end time, a live one has none",
+            audited.has_end_time == ended,
+        ),
+        (
+            "one result row for each ending (rule 2)",
+            *result_rows == i64::from(ended),
+        ),
+        (
+            "one reply for each ending with the flag on, none otherwise (rules 2-4)",
+            *replies == promised,
+        ),
+        ("every wait has an end (rule 8)", ended || !audited.overdue),
+    ];
+    checks
+        .into_iter()
+        .filter(|(_, holds)| !holds)
+        .map(|(rule, _)| Violation {
+            key: audited.key.clone(),
+            rule,
+            found: format!("{audited:?}"),
+        })
+        .collect()
+}

@@ -1,0 +1,40 @@
+//! What Baton knows, without how it is done: ids, the life of a delegation, the rows and events that tell of it.
+//!
+//! Pure: no clock, no randomness, no I/O, no actix. Time and randomness come in as values ([`Moment`]).
+
+mod delegation;
+mod event;
+mod feed;
+mod hierarchy;
+mod ids;
+mod invariants;
+mod retry;
+mod state;
+mod text;
+mod time;
+mod transition;
+mod workspace;
+
+pub use delegation::{Accept, Advance, Idempotency, NewDelegation, Origin, Redelivery, Terms};
+pub use event::{
+    Decision, Effect, Event, Ignored, Moment, Outcome, Report, Settled, Step, Unready, WorkPhase,
+};
+pub use feed::{
+    ActivityType, EventName, Feed, FeedEvent, FeedRow, Json, METHOD_DELEGATE,
+    METHOD_DELEGATE_RESULT, accepted_feed, advanced_feed, reply_row,
+};
+pub use hierarchy::{Kinship, kinship};
+pub use ids::{
+    ActivityId, Attempt, DelegationId, DelegationKey, EventId, Incarnation, NodeId, Position,
+    RemoteTaskId, Revision, TokenId, WorkspaceId,
+};
+pub use invariants::{Audited, Violation, audit};
+pub use retry::RetryPolicy;
+pub use state::{
+    Ended, Ending, ErrorClass, LateResult, Life, Phase, Question, State, Status, Wait, WaitingFor,
+    Working,
+};
+pub use text::{preview, repair_json, sanitize};
+pub use time::Timestamp;
+pub use transition::{Policy, next_due, transition};
+pub use workspace::{DeliveryMode, Workspace, WorkspaceStatus};

@@ -1,0 +1,150 @@
+//! An agent's seat, as far as delegation needs to know it.
+
+use super::{Json, Timestamp, WorkspaceId};
+
+/// How a target takes its work (contract §1.5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeliveryMode {
+    /// Baton calls its URL.
+    Push,
+    /// It reads its inbox.
+    Poll,
+}
+
+impl DeliveryMode {
+    /// The word on the wire and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Poll => "poll",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Push, Self::Poll]
+            .into_iter()
+            .find(|mode| mode.as_str() == text)
+    }
+}
+
+/// The presence of a workspace (contract §1.5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WorkspaceStatus {
+    /// Created, its agent has not registered.
+    Provisioning,
+    /// Its agent speaks.
+    Online,
+    /// Its agent fell silent.
+    Offline,
+    /// It reports errors.
+    Degraded,
+    /// It could not be started.
+    Failed,
+    /// Gone for good; its tokens are void.
+    Removed,
+    /// Held by a person.
+    Paused,
+    /// Asleep.
+    Hibernated,
+    /// External, and its agent has yet to register.
+    AwaitingAgent,
+    /// Falling asleep.
+    Hibernating,
+}
+
+impl WorkspaceStatus {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Provisioning,
+        Self::Online,
+        Self::Offline,
+        Self::Degraded,
+        Self::Failed,
+        Self::Removed,
+        Self::Paused,
+        Self::Hibernated,
+        Self::AwaitingAgent,
+        Self::Hibernating,
+    ];
+
+    /// The word on the wire and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Provisioning => "provisioning",
+            Self::Online => "online",
+            Self::Offline => "offline",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+            Self::Removed => "removed",
+            Self::Paused => "paused",
+            Self::Hibernated => "hibernated",
+            Self::AwaitingAgent => "awaiting_agent",
+            Self::Hibernating => "hibernating",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// A workspace as stored (contract §3, `workspaces`).
+#[derive(Clone, PartialEq, Debug)]
+pub struct Workspace {
+    /// Its id.
+    pub id: WorkspaceId,
+    /// Its name; the id's text when an agent registered without one.
+    pub name: String,
+    /// What it does, in words.
+    pub role: Option<String>,
+    /// Its tier, 3 unless chosen.
+    pub tier: i32,
+    /// Its presence.
+    pub status: WorkspaceStatus,
+    /// The agent's card as it registered it.
+    pub agent_card: Option<Json>,
+    /// Where its agent listens, for push mode.
+    pub url: Option<String>,
+    /// The workspace above it; none for the root of an organisation.
+    pub parent: Option<WorkspaceId>,
+    /// What runs it; `external` when its agent lives elsewhere.
+    pub runtime: String,
+    /// How it takes work.
+    pub delivery_mode: DeliveryMode,
+    /// How many tasks it says it takes at once.
+    pub max_concurrent_tasks: i32,
+    /// Whether it may delegate at all.
+    pub can_delegate: bool,
+    /// When its agent last spoke.
+    pub last_heartbeat_at: Option<Timestamp>,
+    /// From its last heartbeat.
+    pub last_error_rate: f64,
+    /// From its last heartbeat.
+    pub last_sample_error: Option<String>,
+    /// From its last heartbeat.
+    pub active_tasks: i32,
+    /// From its last heartbeat, in seconds.
+    pub uptime_seconds: i32,
+    /// From its last heartbeat.
+    pub current_task: Option<String>,
+    /// From its last heartbeat, in cents.
+    pub monthly_spend: i64,
+    /// Where the canvas draws it, horizontally.
+    pub x: f64,
+    /// Where the canvas draws it, vertically.
+    pub y: f64,
+    /// Whether the canvas draws it folded.
+    pub collapsed: bool,
+    /// When it last delegated.
+    pub last_outbound_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}

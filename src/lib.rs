@@ -1,0 +1,3 @@
+//! Baton: durable delegation between AI agents.
+pub mod domain;
+pub mod store;

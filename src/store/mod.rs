@@ -1,0 +1,10 @@
+//! The databases. The only users of Diesel; SQLite embedded and PostgreSQL behind one interface.
+//!
+//! Writes come as [`Write`]s, many in one transaction ([`Writer::commit`]); reads come as [`Reader`] calls on a small
+//! pool and never wait for the writer. `delegations` is the authority; feed rows and events are appended beside it in
+//! the same commit, with positions from one counter that is held until the commit, so that the order of positions is
+//! the order of commits (lesson X02).
+
+mod api;
+
+pub use api::*;
