@@ -1,1 +1,3 @@
+//! The `baton` programme.
+
 fn main() {}

@@ -4,6 +4,10 @@ use super::{DelegationKey, Status};
 
 /// A stored delegation with what the feed holds for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent findings, each named"
+)]
 pub struct Audited {
     /// Which.
     pub key: DelegationKey,

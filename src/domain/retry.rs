@@ -49,7 +49,7 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             base: Duration::from_secs(1),
-            cap: Duration::from_secs(60),
+            cap: Duration::from_mins(1),
             jitter: 0.4,
             slow: Duration::from_secs(15),
         }
