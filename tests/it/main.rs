@@ -1,0 +1,15 @@
+//! End-to-end tests: the real binary, real HTTP, scripted agents and both databases.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should say so loudly"
+)]
+
+#[expect(dead_code, reason = "the kit is larger than any one set of cases")]
+mod support;
+
+mod support_agent;
+mod support_database;
+mod support_poller;

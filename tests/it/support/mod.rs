@@ -1,0 +1,79 @@
+//! The kit: start a server on a database, script agents, speak its API, follow its inbox.
+//!
+//! A case is an `async fn(database: Database)` named in [`on_both_databases`](crate::on_both_databases); it runs once on
+//! `SQLite` and once on `PostgreSQL`. Nothing here sleeps for a guessed time: waiting is for an event, or polls a
+//! condition up to a deadline ([`eventually`]).
+
+pub(crate) mod agent;
+pub(crate) mod client;
+pub(crate) mod database;
+pub(crate) mod history;
+mod http;
+pub(crate) mod poller;
+pub(crate) mod replies;
+pub(crate) mod server;
+
+use std::time::{Duration, Instant};
+
+/// How long anything that must happen may take before the test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks `probe` every 10 ms until it answers `Some`; panics, naming `what`, after [`PATIENCE`].
+pub(crate) async fn eventually<T>(what: &str, probe: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_within(PATIENCE, what, probe).await
+}
+
+/// [`eventually`] with a deadline of one's own.
+pub(crate) async fn eventually_within<T>(
+    patience: Duration,
+    what: &str,
+    mut probe: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// How long one case may run.
+const CASE_LIMIT: Duration = Duration::from_mins(3);
+
+/// Runs a case on a database, if there is one, with an end to it.
+pub(crate) async fn run_case<F>(
+    database: Option<database::Database>,
+    case: impl FnOnce(database::Database) -> F,
+) where
+    F: Future<Output = ()>,
+{
+    let Some(database) = database else {
+        println!("SKIPPED: BATON_TEST_SKIP_POSTGRES=1");
+        return;
+    };
+    tokio::time::timeout(CASE_LIMIT, case(database))
+        .await
+        .unwrap_or_else(|_elapsed| panic!("the case did not end within {CASE_LIMIT:?}"));
+}
+
+/// Makes `name::sqlite` and `name::postgres` of each `async fn name(database: Database)`.
+#[macro_export]
+macro_rules! on_both_databases {
+    ($($name:ident),+ $(,)?) => { $(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                let database = $crate::support::database::Database::sqlite();
+                $crate::support::run_case(Some(database), super::$name).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                let database = $crate::support::database::Database::postgres();
+                $crate::support::run_case(database, super::$name).await;
+            }
+        }
+    )+ };
+}

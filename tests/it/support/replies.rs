@@ -1,0 +1,84 @@
+//! What an agent says over JSON-RPC, in the shapes that agents use.
+
+use serde_json::{Value, json};
+
+use super::agent::{Behaviour, Request};
+use super::http;
+
+/// The response of the behaviours that respond at once and whole.
+pub(crate) fn answer(request: &Request, behaviour: Behaviour) -> Vec<u8> {
+    let ok = |body: String| http::response(200, &[], body.as_bytes());
+    match behaviour {
+        Behaviour::Answer(text) => ok(message(request, &text_parts(&text))),
+        Behaviour::AnswerParts(parts) => ok(message(request, &parts)),
+        Behaviour::TypeParts(text) => {
+            ok(message(request, &json!([{"type": "text", "text": text}])))
+        }
+        Behaviour::ArtifactTask(text) => {
+            let artifacts = json!([{"artifactId": "a1", "parts": text_parts(&text)}]);
+            ok(task(request, "completed", &artifacts))
+        }
+        Behaviour::NonFinal(state) => ok(task(request, &state, &json!([]))),
+        Behaviour::Error(code, message) => ok(json!({
+            "jsonrpc": "2.0", "id": request.body["id"], "error": {"code": code, "message": message},
+        })
+        .to_string()),
+        Behaviour::Status(status, body) => http::response(status, &[], body.as_bytes()),
+        Behaviour::Busy | Behaviour::OneAtATime(_) => busy(),
+        Behaviour::Queued202 => {
+            let body = json!({"queued": true, "queue_id": uuid::Uuid::new_v4(), "queue_depth": 1});
+            http::response(202, &[], body.to_string().as_bytes())
+        }
+        Behaviour::Empty => http::response(200, &[], b""),
+        Behaviour::WrongId => {
+            let result = json!({"kind": "message", "role": "agent", "messageId": "m", "parts": text_parts("foreign")});
+            ok(json!({"jsonrpc": "2.0", "id": "of another request", "result": result}).to_string())
+        }
+        Behaviour::Raw(bytes) => http::response(200, &[], &bytes),
+        Behaviour::Echo
+        | Behaviour::Delay(..)
+        | Behaviour::Hang
+        | Behaviour::CloseBeforeReading
+        | Behaviour::CloseAfterReading
+        | Behaviour::CutBody(_)
+        | Behaviour::RawWire(_) => {
+            let text = format!("echo: {}", request.text());
+            ok(message(request, &text_parts(&text)))
+        }
+    }
+}
+
+pub(crate) fn busy() -> Vec<u8> {
+    let body = json!({"error": "busy", "busy": true, "retry_after": 1}).to_string();
+    http::response(503, &[("Retry-After", "1")], body.as_bytes())
+}
+
+pub(crate) fn text_parts(text: &str) -> Value {
+    json!([{"kind": "text", "text": text}])
+}
+
+/// A JSON-RPC response with a message, in the dialect of the request.
+pub(crate) fn message(request: &Request, parts: &Value) -> String {
+    let id = format!("re-{}", request.message_id);
+    let result = if request.method == "SendMessage" {
+        json!({"message": {"role": "ROLE_AGENT", "messageId": id, "parts": parts}})
+    } else {
+        json!({"kind": "message", "role": "agent", "messageId": id, "parts": parts})
+    };
+    json!({"jsonrpc": "2.0", "id": request.body["id"], "result": result}).to_string()
+}
+
+/// A JSON-RPC response with a task named after the message.
+fn task(request: &Request, state: &str, artifacts: &Value) -> String {
+    let result = json!({
+        "kind": "task", "id": task_id(&request.message_id), "contextId": "context-1",
+        "status": {"state": state, "message": {"kind": "message", "role": "agent", "messageId": "s", "parts": text_parts("Which one?")}},
+        "artifacts": artifacts,
+    });
+    json!({"jsonrpc": "2.0", "id": request.body["id"], "result": result}).to_string()
+}
+
+/// The id of the task that [`Behaviour::NonFinal`] and [`Behaviour::ArtifactTask`] name.
+pub(crate) fn task_id(message_id: &str) -> String {
+    format!("task-{message_id}")
+}
