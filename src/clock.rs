@@ -1,0 +1,24 @@
+//! The one place that asks the machine for the time or for chance.
+
+use chrono::Utc;
+
+use crate::domain::{Moment, Timestamp};
+
+/// Now, in the microseconds that the databases keep.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "everything else is given the time by this function"
+)]
+pub fn now() -> Timestamp {
+    Timestamp(Utc::now().timestamp_micros())
+}
+
+/// Now, with a throw of the dice for jitter.
+#[must_use]
+pub fn moment() -> Moment {
+    Moment {
+        now: now(),
+        dice: rand::random(),
+    }
+}

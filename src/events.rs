@@ -1,0 +1,241 @@
+//! The event hub: every listener has a bounded queue; a slow one is told that it lagged and is never waited for.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dashmap::DashMap;
+use tokio::sync::Notify;
+
+use crate::domain::{ActivityType, EventName, Json, Position, Timestamp, WorkspaceId};
+
+/// How many messages wait for one listener before it lags (contract §12.3).
+pub const LISTENER_QUEUE: usize = 256;
+
+/// What listeners are told.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// An event; without a position it is shown once and not recorded (contract §12.1 "broadcast-only").
+    Event {
+        /// Its place, when recorded.
+        position: Option<Position>,
+        /// What happened.
+        name: EventName,
+        /// To whom it is shown.
+        workspace: WorkspaceId,
+        /// The particulars.
+        payload: Json,
+        /// When.
+        at: Timestamp,
+    },
+    /// A feed grew; for readers that wait.
+    Feed {
+        /// The place of the new row.
+        position: Position,
+        /// Whose feed.
+        workspace: WorkspaceId,
+        /// What the row is.
+        activity_type: ActivityType,
+    },
+}
+
+impl Message {
+    /// Whom it concerns.
+    #[must_use]
+    pub const fn workspace(&self) -> WorkspaceId {
+        match self {
+            Self::Event { workspace, .. } | Self::Feed { workspace, .. } => *workspace,
+        }
+    }
+}
+
+/// What a listener gets next.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// A message.
+    Message(Arc<Message>),
+    /// Messages were dropped since the last notice: read the store from the last known position.
+    Lagged,
+}
+
+/// The queue between the hub and one listener.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    woken: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    messages: VecDeque<Arc<Message>>,
+    /// Once a message was dropped, so are all later ones until the listener has been told: no message overtakes the gap.
+    lagged: bool,
+}
+
+impl Queue {
+    fn push(&self, message: &Arc<Message>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.lagged || waiting.messages.len() >= LISTENER_QUEUE {
+            waiting.lagged = true;
+            metrics::counter!("baton_listener_dropped_total").increment(1);
+        } else {
+            waiting.messages.push_back(Arc::clone(message));
+        }
+        drop(waiting);
+        self.woken.notify_one();
+    }
+
+    fn pop(&self) -> Option<Notice> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(message) = waiting.messages.pop_front() {
+            return Some(Notice::Message(message));
+        }
+        std::mem::take(&mut waiting.lagged).then_some(Notice::Lagged)
+    }
+}
+
+/// Hands messages to listeners. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct EventHub {
+    inner: Arc<Hub>,
+}
+
+#[derive(Debug, Default)]
+struct Hub {
+    /// Those that follow one workspace, and under `None` those that follow all.
+    listeners: DashMap<Option<WorkspaceId>, Vec<(u64, Arc<Queue>)>>,
+    next_id: AtomicU64,
+    count: AtomicUsize,
+}
+
+impl EventHub {
+    /// Follows one workspace, or all with `None`, from now on.
+    #[must_use]
+    pub fn subscribe(&self, workspace: Option<WorkspaceId>) -> Subscription {
+        let queue = Arc::new(Queue::default());
+        let id = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
+        self.inner
+            .listeners
+            .entry(workspace)
+            .or_default()
+            .push((id, Arc::clone(&queue)));
+        self.inner.count.fetch_add(1, Ordering::Relaxed);
+        Subscription {
+            hub: self.clone(),
+            workspace,
+            id,
+            queue,
+        }
+    }
+
+    /// Tells everyone whom it concerns. Never waits.
+    pub fn publish(&self, message: Message) {
+        if self.inner.count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let message = Arc::new(message);
+        for scope in [Some(message.workspace()), None] {
+            let Some(listeners) = self.inner.listeners.get(&scope) else {
+                continue;
+            };
+            for (_, queue) in listeners.iter() {
+                queue.push(&message);
+            }
+        }
+    }
+
+    /// How many listen.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        self.inner.count.load(Ordering::Relaxed)
+    }
+}
+
+/// One listener's end; dropping it ends the subscription.
+#[derive(Debug)]
+pub struct Subscription {
+    hub: EventHub,
+    workspace: Option<WorkspaceId>,
+    id: u64,
+    queue: Arc<Queue>,
+}
+
+impl Subscription {
+    /// The next notice. A lag is told after what was queued before it, so that order is kept.
+    pub async fn next(&mut self) -> Notice {
+        loop {
+            if let Some(notice) = self.queue.pop() {
+                return notice;
+            }
+            self.queue.woken.notified().await;
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let inner = &self.hub.inner;
+        if let Some(mut listeners) = inner.listeners.get_mut(&self.workspace) {
+            listeners.retain(|(id, _)| *id != self.id);
+        }
+        inner
+            .listeners
+            .remove_if(&self.workspace, |_, listeners| listeners.is_empty());
+        inner.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(workspace: WorkspaceId, place: i64) -> Message {
+        Message::Feed {
+            position: Position(place),
+            workspace,
+            activity_type: ActivityType::A2aReceive,
+        }
+    }
+
+    fn place(notice: &Notice) -> Option<i64> {
+        match notice {
+            Notice::Message(message) => match &**message {
+                Message::Feed { position, .. } => Some(position.0),
+                Message::Event { .. } => None,
+            },
+            Notice::Lagged => None,
+        }
+    }
+
+    #[actix::test]
+    async fn a_listener_hears_its_own_workspace_and_one_that_follows_all_hears_everything() {
+        let hub = EventHub::default();
+        let [one, other] = [WorkspaceId::mint(), WorkspaceId::mint()];
+        let (mut own, mut all) = (hub.subscribe(Some(one)), hub.subscribe(None));
+        hub.publish(message(other, 1));
+        hub.publish(message(one, 2));
+        assert_eq!(place(&own.next().await), Some(2));
+        assert_eq!(
+            (place(&all.next().await), place(&all.next().await)),
+            (Some(1), Some(2))
+        );
+        drop((own, all));
+        assert_eq!(hub.listeners(), 0);
+        assert!(hub.inner.listeners.is_empty());
+    }
+
+    #[actix::test]
+    async fn a_slow_listener_is_told_where_the_gap_is() {
+        let hub = EventHub::default();
+        let workspace = WorkspaceId::mint();
+        let mut slow = hub.subscribe(Some(workspace));
+        let queued = i64::try_from(LISTENER_QUEUE).unwrap();
+        (0..queued + 5).for_each(|place| hub.publish(message(workspace, place)));
+        for expected in 0..queued {
+            assert_eq!(place(&slow.next().await), Some(expected));
+        }
+        assert!(matches!(slow.next().await, Notice::Lagged));
+        hub.publish(message(workspace, 999));
+        assert_eq!(place(&slow.next().await), Some(999));
+    }
+}
