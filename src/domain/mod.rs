@@ -38,3 +38,6 @@ pub use text::{preview, repair_json, sanitize};
 pub use time::Timestamp;
 pub use transition::{Policy, next_due, transition};
 pub use workspace::{DeliveryMode, Workspace, WorkspaceStatus};
+
+#[cfg(test)]
+mod transition_test;

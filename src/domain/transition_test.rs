@@ -1,0 +1,503 @@
+//! The whole table, and properties over sequences of events.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const START: Timestamp = Timestamp(1_000_000_000);
+
+fn policy() -> Policy {
+    Policy {
+        retry: RetryPolicy::default(),
+        stuck_after: Duration::from_secs(600),
+    }
+}
+
+fn terms(redelivery: Redelivery, origin: Origin) -> Terms {
+    Terms {
+        key: DelegationKey {
+            caller: WorkspaceId::mint(),
+            id: DelegationId::mint(),
+        },
+        target: Some(WorkspaceId::mint()),
+        origin,
+        redelivery,
+        deadline: START.plus(HOUR),
+        created_at: START,
+        traceparent: None,
+    }
+}
+
+fn delegated() -> Terms {
+    terms(Redelivery::IfIdempotent, Origin::Delegated)
+}
+
+fn at(seconds: u64) -> Moment {
+    Moment {
+        now: START.plus(Duration::from_secs(seconds)),
+        dice: 0.5,
+    }
+}
+
+fn text(text: &str) -> Arc<str> {
+    text.into()
+}
+
+fn task() -> Option<RemoteTaskId> {
+    Some(RemoteTaskId("t".into()))
+}
+
+fn ended(ending: Ending) -> State {
+    State::Ended(Box::new(Ended {
+        ending,
+        at: START,
+        late: None,
+    }))
+}
+
+/// One of each shape that a life can have; attempt 2 where there was one.
+fn lives() -> Vec<(&'static str, Life)> {
+    let working = |phase| Working {
+        phase,
+        heard_at: START,
+    };
+    let second = |state| Life {
+        attempt: Attempt(2),
+        state,
+    };
+    vec![
+        ("pending", Life::new(State::Pending)),
+        (
+            "dispatched",
+            second(State::Working(working(Phase::Dispatched))),
+        ),
+        (
+            "received",
+            second(State::Working(working(Phase::Received { task: task() }))),
+        ),
+        (
+            "in_progress",
+            second(State::Working(working(Phase::InProgress { task: task() }))),
+        ),
+        (
+            "queued",
+            second(State::Queued(Wait {
+                waiting_for: WaitingFor::Unreachable,
+                until: at(30).now,
+            })),
+        ),
+        (
+            "input_required",
+            second(State::InputRequired(Box::new(Question {
+                task: task(),
+                text: text("?"),
+            }))),
+        ),
+        ("stuck", second(State::Stuck(working(Phase::Dispatched)))),
+        (
+            "completed",
+            second(ended(Ending::Completed { text: text("done") })),
+        ),
+        (
+            "failed",
+            second(ended(Ending::Failed {
+                class: ErrorClass::Refused,
+                detail: text("no"),
+            })),
+        ),
+        (
+            "cancelled",
+            second(ended(Ending::Cancelled {
+                reason: text("enough"),
+            })),
+        ),
+    ]
+}
+
+fn called(attempt: u32, outcome: Outcome) -> Event {
+    Event::Called {
+        attempt: Attempt(attempt),
+        outcome,
+    }
+}
+
+fn outcomes() -> Vec<(&'static str, Outcome)> {
+    let unknown = |target_deduplicates| Outcome::DeliveredUnknown {
+        class: ErrorClass::OutcomeUnknown,
+        detail: text("cut"),
+        target_deduplicates,
+    };
+    let non_final = |phase| Outcome::NonFinal {
+        task: task(),
+        phase,
+    };
+    vec![
+        (
+            "answered",
+            Outcome::Answered {
+                text: text("answer"),
+            },
+        ),
+        (
+            "refused",
+            Outcome::Refused {
+                class: ErrorClass::Refused,
+                detail: text("no"),
+            },
+        ),
+        (
+            "not delivered",
+            Outcome::NotDelivered {
+                detail: text("refused"),
+            },
+        ),
+        ("unknown", unknown(false)),
+        ("unknown, deduplicates", unknown(true)),
+        ("busy", Outcome::Busy { retry_after: None }),
+        (
+            "busy for 30 s",
+            Outcome::Busy {
+                retry_after: Some(Duration::from_secs(30)),
+            },
+        ),
+        ("target queued", Outcome::TargetQueued),
+        ("submitted", non_final(WorkPhase::Submitted)),
+        ("working", non_final(WorkPhase::Working)),
+        (
+            "asks",
+            non_final(WorkPhase::InputRequired { text: text("?") }),
+        ),
+        (
+            "malformed",
+            Outcome::Malformed {
+                class: ErrorClass::MalformedResponse,
+                detail: text("html"),
+            },
+        ),
+    ]
+}
+
+/// Every event, the calls of the present attempt and of an older one.
+fn events() -> Vec<(String, Event)> {
+    let mut events = vec![
+        ("slot granted".to_owned(), Event::SlotGranted),
+        (
+            "restored".to_owned(),
+            Event::Restored {
+                call_in_flight: false,
+                target_deduplicates: false,
+            },
+        ),
+        (
+            "restored, deduplicates".to_owned(),
+            Event::Restored {
+                call_in_flight: false,
+                target_deduplicates: true,
+            },
+        ),
+        (
+            "restored, call in flight".to_owned(),
+            Event::Restored {
+                call_in_flight: true,
+                target_deduplicates: false,
+            },
+        ),
+        (
+            "reported completed".to_owned(),
+            Event::Reported(Report::Completed {
+                text: text("report"),
+            }),
+        ),
+        (
+            "reported failed".to_owned(),
+            Event::Reported(Report::Failed {
+                detail: text("broke"),
+            }),
+        ),
+        (
+            "reported failed, no reason".to_owned(),
+            Event::Reported(Report::Failed { detail: text(" ") }),
+        ),
+        ("elapsed".to_owned(), Event::Elapsed),
+        (
+            "abandoned".to_owned(),
+            Event::Abandoned {
+                detail: text("died"),
+            },
+        ),
+    ];
+    for unready in [
+        Unready::NoAddress,
+        Unready::Polls,
+        Unready::AtCapacity,
+        Unready::Removed,
+    ] {
+        events.push((
+            format!("target unready: {unready:?}"),
+            Event::TargetUnready(unready),
+        ));
+    }
+    for (name, outcome) in outcomes() {
+        events.push((format!("called: {name}"), called(2, outcome.clone())));
+        events.push((format!("called before: {name}"), called(1, outcome)));
+    }
+    events
+}
+
+fn describe(decision: &Decision) -> String {
+    match decision {
+        Decision::Ignored(ignored) => format!("- {ignored:?}"),
+        Decision::Settled(Settled::Repeat(_)) => "= repeat".to_owned(),
+        Decision::Settled(Settled::Contradiction(_)) => "! contradiction".to_owned(),
+        Decision::Advance(Step { life, effect }) => {
+            let mut line = format!("-> {} #{}", life.status().as_str(), life.attempt);
+            match &life.state {
+                State::Queued(wait) => {
+                    let seconds = wait.until.since(START).as_secs();
+                    write!(line, " ({} until +{seconds}s)", wait.waiting_for.as_str()).unwrap();
+                }
+                State::Ended(ended) => {
+                    if let Ending::Failed { class, .. } = &ended.ending {
+                        write!(line, " ({})", class.as_str()).unwrap();
+                    }
+                    if ended.late.is_some() {
+                        line.push_str(" (late result kept)");
+                    }
+                }
+                State::Pending | State::Working(_) | State::InputRequired(_) | State::Stuck(_) => {}
+            }
+            if let Some(Effect::Send { attempt }) = effect {
+                write!(line, ", then send #{attempt}").unwrap();
+            }
+            line
+        }
+    }
+}
+
+#[test]
+fn the_whole_table_is_as_documented() {
+    let mut table = String::new();
+    for (when, moment) in [
+        ("after 10 s", at(10)),
+        ("after 11 min", at(660)),
+        ("at the deadline", at(3600)),
+    ] {
+        for (state, life) in lives() {
+            writeln!(table, "{when}, {state}:").unwrap();
+            for (name, event) in events() {
+                // Time only matters to what looks at it.
+                if moment != at(10) && !matches!(event, Event::Elapsed | Event::SlotGranted) {
+                    continue;
+                }
+                let decision = transition(&policy(), &delegated(), &life, &event, moment);
+                writeln!(table, "  {name:<36} {}", describe(&decision)).unwrap();
+            }
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[test]
+fn redelivery_decides_what_an_unknown_outcome_means() {
+    let life = Life {
+        attempt: Attempt(1),
+        state: State::Working(Working {
+            phase: Phase::Dispatched,
+            heard_at: START,
+        }),
+    };
+    for (redelivery, target_deduplicates, resent) in [
+        (Redelivery::Never, true, false),
+        (Redelivery::IfIdempotent, false, false),
+        (Redelivery::IfIdempotent, true, true),
+        (Redelivery::Always, false, true),
+    ] {
+        let class = ErrorClass::Truncated;
+        let cut = called(
+            1,
+            Outcome::DeliveredUnknown {
+                class,
+                detail: text("cut"),
+                target_deduplicates,
+            },
+        );
+        let restored = Event::Restored {
+            call_in_flight: false,
+            target_deduplicates,
+        };
+        for event in [cut, restored] {
+            let decision = transition(
+                &policy(),
+                &terms(redelivery, Origin::Delegated),
+                &life,
+                &event,
+                at(1),
+            );
+            let Decision::Advance(step) = decision else {
+                panic!("an unknown outcome always moves")
+            };
+            assert_eq!(
+                matches!(step.life.state, State::Queued(_)),
+                resent,
+                "{redelivery:?} {event:?}"
+            );
+            assert_eq!(step.life.status() == Status::Failed, !resent);
+        }
+    }
+}
+
+#[test]
+fn what_the_agent_sent_itself_is_never_sent_by_baton() {
+    let life = Life::new(State::Working(Working {
+        phase: Phase::Dispatched,
+        heard_at: START,
+    }));
+    for origin in [Origin::Recorded, Origin::Adopted] {
+        let event = Event::Restored {
+            call_in_flight: false,
+            target_deduplicates: true,
+        };
+        let decision = transition(
+            &policy(),
+            &terms(Redelivery::Always, origin),
+            &life,
+            &event,
+            at(1),
+        );
+        assert_eq!(decision, Decision::Ignored(Ignored::NotApplicable));
+    }
+}
+
+#[test]
+fn a_wait_never_reaches_beyond_the_deadline() {
+    let life = Life {
+        attempt: Attempt(1),
+        state: State::Working(Working {
+            phase: Phase::Dispatched,
+            heard_at: START,
+        }),
+    };
+    let busy = called(
+        1,
+        Outcome::Busy {
+            retry_after: Some(HOUR),
+        },
+    );
+    let Decision::Advance(step) = transition(&policy(), &delegated(), &life, &busy, at(3500))
+    else {
+        panic!()
+    };
+    assert_eq!(
+        next_due(&policy(), &delegated(), &step.life),
+        Some(START.plus(HOUR))
+    );
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let attempt = 0u32..5;
+    let any_outcome = proptest::sample::select(outcomes());
+    prop_oneof![
+        3 => Just(Event::SlotGranted),
+        4 => (attempt, any_outcome).prop_map(|(attempt, (_, outcome))| called(attempt, outcome)),
+        2 => proptest::sample::select(events()).prop_map(|(_, event)| event),
+        2 => Just(Event::Elapsed),
+    ]
+}
+
+/// What must hold between any two lives, whatever happened.
+fn check_step(before: &Life, event: &Event, decision: &Decision, terms: &Terms) {
+    match decision {
+        Decision::Advance(Step { life, effect }) => {
+            assert!(
+                !before.status().is_terminal() || life.status() == before.status(),
+                "the first ending wins"
+            );
+            assert!(life.attempt >= before.attempt, "attempts only grow");
+            if let Some(Effect::Send { attempt }) = effect {
+                assert_eq!(
+                    *attempt,
+                    before.attempt.next(),
+                    "each call has a number of its own"
+                );
+                assert_eq!(
+                    life.status(),
+                    Status::Dispatched,
+                    "nothing is sent but from a durable dispatched"
+                );
+                assert_eq!(terms.origin, Origin::Delegated);
+                assert_eq!(*event, Event::SlotGranted);
+            } else {
+                assert_eq!(life.attempt, before.attempt);
+            }
+            if life.status() == Status::Completed && before.status() != Status::Completed {
+                let positive = matches!(
+                    event,
+                    Event::Called {
+                        outcome: Outcome::Answered { .. },
+                        ..
+                    } | Event::Reported(Report::Completed { .. })
+                );
+                assert!(positive, "only an answer completes, not {event:?}");
+            }
+            if let Event::Called { attempt, .. } = event {
+                assert!(
+                    *attempt == before.attempt || before.status().is_terminal(),
+                    "a stale attempt moves nothing"
+                );
+            }
+        }
+        Decision::Settled(_) => {
+            assert!(before.status().is_terminal() && matches!(event, Event::Reported(_)))
+        }
+        Decision::Ignored(Ignored::AlreadyEnded) => assert!(before.status().is_terminal()),
+        Decision::Ignored(_) => assert!(!before.status().is_terminal()),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
+
+    /// Any sequence of events, each possibly repeated, in any order, at any time: the rules hold at every step, at most
+    /// one ending is reached, and what is told of it does not depend on what comes after.
+    #[test]
+    fn no_sequence_of_events_breaks_a_rule(
+        sequence in proptest::collection::vec((any_event(), 0u64..500, 1usize..3), 1..40),
+        redelivery in proptest::sample::select(&Redelivery::ALL[..]),
+    ) {
+        let terms = terms(redelivery, Origin::Delegated);
+        let mut life = Life::new(State::Pending);
+        let mut seconds = 0;
+        let mut replies = 0;
+        for (event, pause, repeats) in sequence {
+            seconds += pause;
+            for _ in 0..repeats {
+                let moment = at(seconds);
+                let decision = transition(&policy(), &terms, &life, &event, moment);
+                check_step(&life, &event, &decision, &terms);
+                if let Decision::Advance(step) = decision {
+                    let feed = advanced_feed(&terms, &life, &step.life, true, moment.now);
+                    let ends = step.life.status().is_terminal() && !life.status().is_terminal();
+                    prop_assert_eq!(feed.rows.len(), usize::from(ends));
+                    prop_assert_eq!(feed.reply.is_some(), ends);
+                    replies += usize::from(feed.reply.is_some());
+                    life = step.life;
+                }
+                match next_due(&policy(), &terms, &life) {
+                    Some(due) => prop_assert!(due <= terms.deadline, "every wait has an end"),
+                    None => prop_assert!(life.status().is_terminal()),
+                }
+            }
+        }
+        let decision = transition(&policy(), &terms, &life, &Event::Elapsed, at(3600));
+        if let Decision::Advance(step) = decision {
+            prop_assert!(step.life.status().is_terminal());
+            replies += 1;
+        }
+        prop_assert_eq!(replies, 1, "exactly one ending by the deadline");
+    }
+}
