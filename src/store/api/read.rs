@@ -1,0 +1,281 @@
+//! What can be read.
+
+use std::sync::Arc;
+
+use super::Error;
+use crate::domain::{
+    ActivityId, Attempt, Audited, DelegationId, DelegationKey, Ending, EventId, Incarnation, Json,
+    Life, Position, Revision, Status, Terms, Timestamp, TokenId, Workspace, WorkspaceId,
+};
+
+/// A delegation as an actor needs it to go on.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What is agreed.
+    pub terms: Terms,
+    /// Where it stands.
+    pub life: Life,
+    /// The revision of that.
+    pub revision: Revision,
+    /// The incarnation that wrote it.
+    pub incarnation: Incarnation,
+}
+
+/// A delegation as people and agents see it.
+#[derive(Clone, Debug)]
+pub struct DelegationView {
+    /// Terms, life, revision.
+    pub loaded: Loaded,
+    /// The first 4,096 bytes of the task.
+    pub task_preview: String,
+    /// The delegation that this one repeats.
+    pub retry_of: Option<DelegationId>,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// Its past, oldest first.
+    pub history: Vec<HistoryEntry>,
+    /// The target's reply, byte for byte.
+    pub raw_reply: Option<Vec<u8>>,
+}
+
+/// One step of a delegation's past.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct HistoryEntry {
+    /// When, in microseconds since 1970.
+    pub at: i64,
+    /// The status it came to.
+    pub status: Box<str>,
+    /// The attempt it belongs to.
+    pub attempt: u32,
+    /// What is to be said of it: an error, what it waits for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub detail: Option<Box<str>>,
+}
+
+/// A line of a list of delegations.
+#[derive(Clone, Debug)]
+pub struct DelegationLine {
+    /// Which.
+    pub key: DelegationKey,
+    /// Who works; unknown for an adopted one.
+    pub target: Option<WorkspaceId>,
+    /// The first 4,096 bytes of the task.
+    pub task_preview: String,
+    /// Where it stands.
+    pub status: Status,
+    /// The first 4,096 bytes of the result.
+    pub result_preview: Option<String>,
+    /// What went wrong.
+    pub error_detail: Option<String>,
+    /// For machines.
+    pub error_class: Option<String>,
+    /// When the target last gave a sign.
+    pub last_heartbeat: Option<Timestamp>,
+    /// The end of every wait.
+    pub deadline: Timestamp,
+    /// The number of the latest try.
+    pub attempt: Attempt,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// Which delegations to list, newest first.
+#[derive(Clone, Debug)]
+pub struct DelegationFilter {
+    /// Only those that this workspace sent or received.
+    pub party: Option<WorkspaceId>,
+    /// Only these; all when empty.
+    pub statuses: Vec<Status>,
+    /// Only those accepted before the one that this cursor names: its time and id.
+    pub before: Option<(Timestamp, DelegationId)>,
+    /// At most this many.
+    pub limit: i64,
+}
+
+/// A feed row as read back.
+#[derive(Clone, Debug)]
+pub struct ActivityView {
+    /// Its place.
+    pub position: Position,
+    /// Its id.
+    pub id: ActivityId,
+    /// Whose feed.
+    pub workspace: WorkspaceId,
+    /// What it is.
+    pub activity_type: String,
+    /// From whom.
+    pub source: Option<WorkspaceId>,
+    /// To whom, or who answered.
+    pub target: Option<WorkspaceId>,
+    /// What was called.
+    pub method: Option<String>,
+    /// One line for people.
+    pub summary: Option<String>,
+    /// What was asked.
+    pub request_body: Option<Json>,
+    /// What came of it.
+    pub response_body: Option<Json>,
+    /// Tools used.
+    pub tool_trace: Option<Json>,
+    /// How long it took.
+    pub duration_ms: Option<i32>,
+    /// Status; for the `delegate` row of a delegation, where that delegation stands now.
+    pub status: String,
+    /// What went wrong; for the `delegate` row, with that delegation now.
+    pub error_detail: Option<String>,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// Who a row is from (contract §8.1 `source`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SourceFilter {
+    /// A person at the canvas.
+    Canvas,
+    /// An agent.
+    Agent,
+}
+
+/// Which feed rows to read. All conditions hold together.
+#[derive(Clone, Debug)]
+pub struct ActivityFilter {
+    /// Whose feed.
+    pub workspace: WorkspaceId,
+    /// Only this `activity_type`; an unknown word finds nothing.
+    pub activity_type: Option<String>,
+    /// Only from these.
+    pub source: Option<SourceFilter>,
+    /// Only from or to this workspace.
+    pub peer: Option<WorkspaceId>,
+    /// Only since this instant, inclusive.
+    pub since: Option<Timestamp>,
+    /// Only before this instant.
+    pub before: Option<Timestamp>,
+    /// Only after this place; the oldest come first then, else the newest.
+    pub after_position: Option<Position>,
+    /// Only before this place.
+    pub before_position: Option<Position>,
+    /// At most this many.
+    pub limit: i64,
+}
+
+/// A recorded event as read back.
+#[derive(Clone, Debug)]
+pub struct EventView {
+    /// Its place.
+    pub position: Position,
+    /// Its id.
+    pub id: EventId,
+    /// What happened.
+    pub name: String,
+    /// To whom it is shown.
+    pub workspace: Option<WorkspaceId>,
+    /// The particulars.
+    pub payload: Option<Json>,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// A token as listed.
+#[derive(Clone, Debug)]
+pub struct TokenView {
+    /// Its id.
+    pub id: TokenId,
+    /// The secret's first eight characters.
+    pub prefix: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last used, if that is known.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// A reply that is owed, with what is needed to write it.
+#[derive(Clone, Debug)]
+pub struct OwedReply {
+    /// What was agreed.
+    pub terms: Terms,
+    /// How it ended.
+    pub ending: Ending,
+    /// When it ended.
+    pub ended_at: Timestamp,
+}
+
+/// Reads. Blocking; each call sees what was committed before it began.
+pub trait Reader {
+    /// The workspace that a live token of this SHA-256 belongs to; none when revoked, unknown, or the workspace removed.
+    fn token_owner(&mut self, hash: &[u8; 32]) -> Result<Option<WorkspaceId>, Error>;
+    /// One workspace, removed ones included.
+    fn workspace(&mut self, id: WorkspaceId) -> Result<Option<Workspace>, Error>;
+    /// All that are not removed, oldest first.
+    fn workspaces(&mut self) -> Result<Vec<Workspace>, Error>;
+    /// A workspace's line: itself, its parent, … up to its root, at most 32 long; empty when it does not exist.
+    fn ancestry(&mut self, id: WorkspaceId) -> Result<Vec<WorkspaceId>, Error>;
+    /// All live workspaces below this one, itself not included, nearest first.
+    fn descendants(&mut self, id: WorkspaceId) -> Result<Vec<Workspace>, Error>;
+    /// Siblings (same parent), then children, then the parent; removed ones left out.
+    fn peers(&mut self, id: WorkspaceId) -> Result<Vec<Workspace>, Error>;
+    /// Live tokens of a workspace, newest first.
+    fn tokens(
+        &mut self,
+        workspace: WorkspaceId,
+        limit: i64,
+        offset: i64,
+    ) -> Result<Vec<TokenView>, Error>;
+
+    /// A delegation as an actor needs it.
+    fn load(&mut self, key: &DelegationKey) -> Result<Option<Loaded>, Error>;
+    /// The delegation that `party` knows by `id`: its own, else the earliest that it was given. The key says whose.
+    fn find_key(
+        &mut self,
+        party: WorkspaceId,
+        id: &DelegationId,
+    ) -> Result<Option<DelegationKey>, Error>;
+    /// The whole of a delegation.
+    fn view(&mut self, key: &DelegationKey) -> Result<Option<DelegationView>, Error>;
+    /// The whole task.
+    fn task(&mut self, key: &DelegationKey) -> Result<Option<Arc<str>>, Error>;
+    /// Live delegations in the order of their keys, after `after`, at most `limit`.
+    fn live(&mut self, after: Option<&DelegationKey>, limit: i64) -> Result<Vec<Loaded>, Error>;
+    /// A list, newest first.
+    fn delegations(&mut self, filter: &DelegationFilter) -> Result<Vec<DelegationLine>, Error>;
+    /// How many there are of each status; absent ones are zero.
+    fn counts(&mut self) -> Result<Vec<(Status, i64)>, Error>;
+    /// Replies that are owed, oldest first.
+    fn owed_replies(&mut self, limit: i64) -> Result<Vec<OwedReply>, Error>;
+    /// Delegations with what the feed holds for them, in the order of their keys, after `after`. `overdue_before` is
+    /// the instant before which no live delegation's deadline may lie.
+    fn audit(
+        &mut self,
+        after: Option<&DelegationKey>,
+        limit: i64,
+        overdue_before: Timestamp,
+    ) -> Result<Vec<Audited>, Error>;
+
+    /// Feed rows.
+    fn activity(&mut self, filter: &ActivityFilter) -> Result<Vec<ActivityView>, Error>;
+    /// The place of a row in a workspace's feed; none when it is not in that feed.
+    fn activity_position(
+        &mut self,
+        workspace: WorkspaceId,
+        id: ActivityId,
+    ) -> Result<Option<Position>, Error>;
+    /// The acknowledged place of a workspace's inbox; zero before the first acknowledgement.
+    fn acknowledged(&mut self, workspace: WorkspaceId) -> Result<Position, Error>;
+    /// The newest recorded events, newest first, of one workspace or of all.
+    fn recent_events(
+        &mut self,
+        workspace: Option<WorkspaceId>,
+        limit: i64,
+    ) -> Result<Vec<EventView>, Error>;
+    /// Recorded events after a place, oldest first, of one workspace or of all.
+    fn events_after(
+        &mut self,
+        workspace: Option<WorkspaceId>,
+        after: Position,
+        limit: i64,
+    ) -> Result<Vec<EventView>, Error>;
+    /// The newest place of all, zero before the first.
+    fn last_position(&mut self) -> Result<Position, Error>;
+}
