@@ -1,4 +1,4 @@
-//! What can happen to a delegation, and what [`super::transition`] makes of it.
+//! What can happen to a delegation, and what [`super::transition()`] makes of it.
 
 use std::sync::Arc;
 use std::time::Duration;
