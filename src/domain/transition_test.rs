@@ -8,22 +8,20 @@ use proptest::prelude::*;
 
 use super::*;
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 const START: Timestamp = Timestamp(1_000_000_000);
 
 fn policy() -> Policy {
     Policy {
         retry: RetryPolicy::default(),
-        stuck_after: Duration::from_secs(600),
+        stuck_after: Duration::from_mins(10),
     }
 }
 
 fn terms(redelivery: Redelivery, origin: Origin) -> Terms {
+    let (caller, id) = (WorkspaceId::mint(), DelegationId::mint());
     Terms {
-        key: DelegationKey {
-            caller: WorkspaceId::mint(),
-            id: DelegationId::mint(),
-        },
+        key: DelegationKey { caller, id },
         target: Some(WorkspaceId::mint()),
         origin,
         redelivery,
@@ -38,26 +36,21 @@ fn delegated() -> Terms {
 }
 
 fn at(seconds: u64) -> Moment {
-    Moment {
-        now: START.plus(Duration::from_secs(seconds)),
-        dice: 0.5,
-    }
+    let now = START.plus(Duration::from_secs(seconds));
+    Moment { now, dice: 0.5 }
 }
 
 fn text(text: &str) -> Arc<str> {
     text.into()
 }
 
-fn task() -> Option<RemoteTaskId> {
-    Some(RemoteTaskId("t".into()))
+fn task() -> RemoteTaskId {
+    RemoteTaskId("t".into())
 }
 
 fn ended(ending: Ending) -> State {
-    State::Ended(Box::new(Ended {
-        ending,
-        at: START,
-        late: None,
-    }))
+    let (at, late) = (START, None);
+    State::Ended(Box::new(Ended { ending, at, late }))
 }
 
 /// One of each shape that a life can have; attempt 2 where there was one.
@@ -78,11 +71,15 @@ fn lives() -> Vec<(&'static str, Life)> {
         ),
         (
             "received",
-            second(State::Working(working(Phase::Received { task: task() }))),
+            second(State::Working(working(Phase::Received {
+                task: Some(task()),
+            }))),
         ),
         (
             "in_progress",
-            second(State::Working(working(Phase::InProgress { task: task() }))),
+            second(State::Working(working(Phase::InProgress {
+                task: Some(task()),
+            }))),
         ),
         (
             "queued",
@@ -94,7 +91,7 @@ fn lives() -> Vec<(&'static str, Life)> {
         (
             "input_required",
             second(State::InputRequired(Box::new(Question {
-                task: task(),
+                task: Some(task()),
                 text: text("?"),
             }))),
         ),
@@ -133,7 +130,7 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         target_deduplicates,
     };
     let non_final = |phase| Outcome::NonFinal {
-        task: task(),
+        task: Some(task()),
         phase,
     };
     vec![
@@ -452,7 +449,7 @@ fn check_step(before: &Life, event: &Event, decision: &Decision, terms: &Terms) 
             }
         }
         Decision::Settled(_) => {
-            assert!(before.status().is_terminal() && matches!(event, Event::Reported(_)))
+            assert!(before.status().is_terminal() && matches!(event, Event::Reported(_)));
         }
         Decision::Ignored(Ignored::AlreadyEnded) => assert!(before.status().is_terminal()),
         Decision::Ignored(_) => assert!(!before.status().is_terminal()),

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use super::code::{blank, body_end, closing_brace, identifier, words};
 
 /// What may import what: a module may use those further left, and nothing in its own column. So there is no cycle.
-const LAYERS: [&[&str]; 9] = [
-    &["domain", "clock"],
-    &["config", "telemetry"],
+const LAYERS: [&[&str]; 10] = [
+    &["domain"],
+    &["clock"],
+    &["config", "liveness", "telemetry"],
     &["store"],
     &["auth", "dispatch", "events", "persistence"],
     &["delegation"],
