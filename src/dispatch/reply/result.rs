@@ -1,0 +1,185 @@
+//! The `result` of a JSON-RPC answer: a message or a task, in A2A 0.2, 0.3 or 1.0 (a2a.md §1, lesson U04).
+
+use serde_json::value::RawValue;
+
+use super::{malformed, refused};
+use crate::dispatch::wire::{each, members, string};
+use crate::domain::{ErrorClass, Outcome, RemoteTaskId, WorkPhase};
+
+/// What our own request's result comes to.
+pub(super) fn read_result(result: &RawValue) -> Outcome {
+    let [kind, task, message, status] = members(result, ["kind", "task", "message", "status"]);
+    let kind = kind.and_then(string);
+    match (kind.as_deref(), task, message) {
+        // 1.0 wraps instead of naming the kind.
+        (None, Some(task), _) if is_object(task) => read_task(task),
+        (None, _, Some(message)) if is_object(message) => read_message(message),
+        (Some("task"), ..) => read_task(result),
+        // Also the 0.3 status update, which is a task's status under another name.
+        _ if status.is_some_and(is_object) => read_task(result),
+        _ => read_message(result),
+    }
+}
+
+fn read_message(message: &RawValue) -> Outcome {
+    let [kind, role, parts, content] = members(message, ["kind", "role", "parts", "content"]);
+    let named = kind.and_then(string).is_some_and(|kind| kind == "message");
+    let role = role.and_then(string);
+    let by_agent = matches!(role.as_deref(), Some("agent" | "ROLE_AGENT"));
+    // 0.2 and simple agents leave out kind and role; but our own message thrown back is no answer.
+    let by_user = matches!(role.as_deref(), Some("user" | "ROLE_USER"));
+    let plausible = named || by_agent || (!by_user && (parts.is_some() || content.is_some()));
+    if !plausible {
+        return malformed(
+            ErrorClass::MalformedResponse,
+            "the result is neither a message nor a task",
+        );
+    }
+    let lists: Vec<&RawValue> = parts.into_iter().collect();
+    let text = joined_text(&lists)
+        .or_else(|| content.and_then(string))
+        .or_else(|| raw_parts(&lists));
+    text.map_or_else(|| empty("a message without parts"), answered)
+}
+
+fn read_task(task: &RawValue) -> Outcome {
+    let [id, task_id, status, artifacts] = members(task, ["id", "taskId", "status", "artifacts"]);
+    let [state, message] = status.map_or([None; 2], |status| members(status, ["state", "message"]));
+    // An absent state is how 1.0 writes `TASK_STATE_UNSPECIFIED`.
+    let state = state.map_or_else(|| "unspecified".to_owned(), normal_state);
+    let said = || message.and_then(message_text);
+    let refusal = |class, otherwise: &str| {
+        let reason = said().filter(|said| !said.trim().is_empty());
+        refused(class, reason.as_deref().unwrap_or(otherwise))
+    };
+    let non_final = |phase| Outcome::NonFinal {
+        task: id
+            .or(task_id)
+            .and_then(string)
+            .map(|id| RemoteTaskId(id.into())),
+        phase,
+    };
+    let asks = |otherwise: &str| {
+        let question = said().filter(|said| !said.trim().is_empty());
+        let text = question.as_deref().unwrap_or(otherwise).into();
+        non_final(WorkPhase::InputRequired { text })
+    };
+    match state.as_str() {
+        "completed" => completed(artifacts, message),
+        "failed" => refusal(ErrorClass::Refused, "the agent ended its task as failed"),
+        "rejected" => refusal(ErrorClass::Rejected, "the agent rejected the task"),
+        "canceled" | "cancelled" => refusal(
+            ErrorClass::CancelledByTarget,
+            "the agent cancelled its task",
+        ),
+        "submitted" | "unspecified" => non_final(WorkPhase::Submitted),
+        "input-required" => asks("the agent asks for input, and does not say which"),
+        "auth-required" => asks("the agent asks for authentication"),
+        // A state that is not known is not over (a2a.md §5).
+        _ => non_final(WorkPhase::Working),
+    }
+}
+
+fn completed(artifacts: Option<&RawValue>, message: Option<&RawValue>) -> Outcome {
+    let mut lists = Vec::new();
+    let mut any_artifact = false;
+    if let Some(artifacts) = artifacts {
+        each(artifacts, |artifact| {
+            any_artifact = true;
+            let [parts] = members(artifact, ["parts"]);
+            lists.extend(parts);
+        });
+    }
+    let [parts] = message.map_or([None], |message| members(message, ["parts"]));
+    lists.extend(parts);
+    let text = joined_text(&lists)
+        .or_else(|| message.and_then(plain_text))
+        .or_else(|| raw_parts(&lists))
+        .or_else(|| {
+            artifacts
+                .filter(|_| any_artifact)
+                .map(|all| all.get().to_owned())
+        });
+    text.map_or_else(
+        || empty("a completed task without artifacts or message"),
+        answered,
+    )
+}
+
+/// `TASK_STATE_INPUT_REQUIRED` (1.0), `input-required` (0.3) and `input_required` are the same.
+fn normal_state(state: &RawValue) -> String {
+    let word = string(state).unwrap_or_default().to_ascii_lowercase();
+    word.strip_prefix("task_state_")
+        .unwrap_or(&word)
+        .replace('_', "-")
+}
+
+/// The words of a status message.
+fn message_text(message: &RawValue) -> Option<String> {
+    let [parts] = members(message, ["parts"]);
+    let lists: Vec<&RawValue> = parts.into_iter().collect();
+    joined_text(&lists)
+        .or_else(|| plain_text(message))
+        .or_else(|| raw_parts(&lists))
+}
+
+/// A message that is a string, or that has its text in `content` (0.2).
+fn plain_text(message: &RawValue) -> Option<String> {
+    let [content] = members(message, ["content"]);
+    string(content.unwrap_or(message))
+}
+
+/// All text parts of all `lists`, joined by line feeds; `None` if there is none.
+fn joined_text(lists: &[&RawValue]) -> Option<String> {
+    let mut joined: Option<String> = None;
+    for list in lists {
+        each(list, |part| {
+            let Some(text) = part_text(part) else { return };
+            match &mut joined {
+                None => joined = Some(text),
+                Some(joined) => {
+                    joined.push('\n');
+                    joined.push_str(&text);
+                }
+            }
+        });
+    }
+    joined
+}
+
+fn part_text(part: &RawValue) -> Option<String> {
+    let [kind, old_kind, text] = members(part, ["kind", "type", "text"]);
+    let kind = kind.or(old_kind).and_then(string);
+    let textual = kind.is_none_or(|kind| kind == "text");
+    text.filter(|_| textual).and_then(string)
+}
+
+/// All parts of all `lists` as one JSON array, each as it was sent; `None` if there is none.
+fn raw_parts(lists: &[&RawValue]) -> Option<String> {
+    let mut array = String::new();
+    for list in lists {
+        each(list, |part| {
+            array.push(if array.is_empty() { '[' } else { ',' });
+            array.push_str(part.get());
+        });
+    }
+    (!array.is_empty()).then(|| {
+        array.push(']');
+        array
+    })
+}
+
+fn is_object(value: &RawValue) -> bool {
+    value.get().starts_with('{')
+}
+
+fn answered(text: String) -> Outcome {
+    Outcome::Answered { text: text.into() }
+}
+
+fn empty(what: &str) -> Outcome {
+    malformed(
+        ErrorClass::EmptyResponse,
+        &format!("empty response: {what}"),
+    )
+}
