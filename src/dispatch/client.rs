@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER};
-use reqwest::{Client, Request, Response};
+use reqwest::{Body, Client, Request, Response};
 use thiserror::Error;
 use tokio::time::{Sleep, sleep};
 use url::Url;
@@ -108,7 +108,7 @@ impl A2aClient {
     /// If the TLS set-up is refused.
     pub fn new(config: ClientConfig) -> Result<Self, BuildError> {
         // An error means that one is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        drop(rustls::crypto::ring::default_provider().install_default());
         let builder = || {
             Client::builder()
                 .user_agent(concat!("baton/", env!("CARGO_PKG_VERSION")))
@@ -119,6 +119,10 @@ impl A2aClient {
                 .referer(false)
                 .http1_only()
                 .pool_max_idle_per_host(0)
+                // A busy agent may leave a large task unread in its socket for longer than any number here; a host
+                // that is gone is noticed by probes, after 15 s + 8 * 15 s.
+                .tcp_user_timeout(None)
+                .tcp_keepalive_retries(8)
         };
         // reqwest refuses to build where no CA store is installed.
         let http = builder()
@@ -175,7 +179,7 @@ impl A2aClient {
             request = request.header("traceparent", context);
         }
         let (body, departure) = departing(body.into());
-        let request = request.body(body).build();
+        let request = request.body(Body::wrap_stream(body)).build();
         let request = request.map_err(|error| blocked_address(&chain(&error)))?;
         Ok((request, departure))
     }
@@ -197,14 +201,15 @@ impl A2aClient {
             () = sleep(limit) => Some(Err(Stop::Limit("no connection", limit))),
             () = &mut total => Some(Err(Stop::Deadline)),
         };
-        let answer = match early {
-            Some(answer) => answer,
-            None => tokio::select! {
+        let answer = if let Some(answer) = early {
+            answer
+        } else {
+            tokio::select! {
                 biased;
                 answer = &mut answer => answer.map_err(Stop::Error),
                 stop = first_byte(self.config.first_byte_timeout) => Err(stop),
                 () = total => Err(Stop::Deadline),
-            },
+            }
         };
         answer.map_err(|stop| stop.outcome(departure.left()))
     }

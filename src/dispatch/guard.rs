@@ -49,7 +49,7 @@ pub enum GuardError {
 }
 
 /// Says which addresses may be called: public ones, and those that the operator opened (`BATON_TARGET_ALLOW`).
-/// The name `localhost` is a name like any other: 127.0.0.0/8 and ::1/128 open it.
+/// The name `localhost` is a name like any other: `127.0.0.0/8` and `::1/128` open it.
 #[derive(Clone, Debug)]
 pub struct TargetGuard {
     allow: Arc<[IpNet]>,

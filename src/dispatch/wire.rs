@@ -29,11 +29,11 @@ struct Params<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Message<'a> {
     kind: &'static str,
     role: &'static str,
-    message_id: &'a str,
+    #[serde(rename = "messageId")]
+    id: &'a str,
     parts: [TextPart<'a>; 1],
     metadata: Metadata<'a>,
 }
@@ -70,7 +70,7 @@ pub(super) fn send_message(
             message: Message {
                 kind: "message",
                 role: "user",
-                message_id,
+                id: message_id,
                 parts: [TextPart {
                     kind: "text",
                     text: task,
@@ -131,7 +131,7 @@ pub(super) fn members<'a, const N: usize>(
 pub(super) fn each<'a>(list: &'a RawValue, visit: impl FnMut(&'a RawValue)) {
     let mut reader = serde_json::Deserializer::from_str(list.get());
     // The syntax was checked when the list was found, so the only error is that it is no array.
-    let _ = reader.deserialize_seq(Each(visit));
+    reader.deserialize_seq(Each(visit)).unwrap_or_default();
 }
 
 /// The text of a JSON string, without NUL.
@@ -223,7 +223,7 @@ mod tests {
             expected
         );
         for wrong in [
-            "".to_owned(),
+            String::new(),
             "00-abc-def-01".to_owned(),
             format!("00-{trace}-00f067aa0ba902b7-01-more"),
             format!("ff-{trace}-00f067aa0ba902b7-01"),
