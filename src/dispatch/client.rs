@@ -125,9 +125,10 @@ impl A2aClient {
                 .tcp_keepalive_retries(8)
         };
         // reqwest refuses to build where no CA store is installed.
-        let http = builder()
-            .build()
-            .or_else(|_no_store| builder().tls_certs_only([]).build())?;
+        let http = builder().build().or_else(|error| {
+            tracing::warn!(error = %chain(&error), "no certificate authority is trusted, so https targets cannot be called");
+            builder().tls_certs_only([]).build()
+        })?;
         let config = Arc::new(config);
         Ok(Self { http, config })
     }
