@@ -246,57 +246,79 @@ fn events() -> Vec<(String, Event)> {
     events
 }
 
-fn describe(decision: &Decision) -> String {
-    match decision {
-        Decision::Ignored(ignored) => format!("- {ignored:?}"),
-        Decision::Settled(Settled::Repeat(_)) => "= repeat".to_owned(),
-        Decision::Settled(Settled::Contradiction(_)) => "! contradiction".to_owned(),
-        Decision::Advance(Step { life, effect }) => {
-            let mut line = format!("-> {} #{}", life.status().as_str(), life.attempt);
-            match &life.state {
-                State::Queued(wait) => {
-                    let seconds = wait.until.since(START).as_secs();
-                    write!(line, " ({} until +{seconds}s)", wait.waiting_for.as_str()).unwrap();
-                }
-                State::Ended(ended) => {
-                    if let Ending::Failed { class, .. } = &ended.ending {
-                        write!(line, " ({})", class.as_str()).unwrap();
-                    }
-                    if ended.late.is_some() {
-                        line.push_str(" (late result kept)");
-                    }
-                }
-                State::Pending | State::Working(_) | State::InputRequired(_) | State::Stuck(_) => {}
-            }
-            if let Some(Effect::Send { attempt }) = effect {
-                write!(line, ", then send #{attempt}").unwrap();
-            }
-            line
+/// A cell of the table in docs/STATE_MACHINE.md, which explains the signs.
+fn cell(decision: &Decision) -> String {
+    let step = match decision {
+        Decision::Ignored(Ignored::AlreadyEnded) => return "ended".to_owned(),
+        Decision::Ignored(Ignored::NotApplicable) => return "–".to_owned(),
+        Decision::Ignored(Ignored::NotDue) => return "not due".to_owned(),
+        Decision::Ignored(Ignored::StaleAttempt) => return "stale".to_owned(),
+        Decision::Settled(Settled::Repeat(_)) => return "= 200".to_owned(),
+        Decision::Settled(Settled::Contradiction(_)) => return "≠ 409".to_owned(),
+        Decision::Advance(step) => step,
+    };
+    let word = step.life.status().as_str();
+    let mut cell = match &step.life.state {
+        State::Queued(wait) => {
+            let seconds = wait.until.since(at(10).now).as_secs();
+            format!("**{word}** {} {seconds} s", wait.waiting_for.as_str())
         }
+        State::Ended(ended) => match (&ended.late, &ended.ending) {
+            (Some(_), _) => "late result".to_owned(),
+            (None, Ending::Failed { class, .. }) => format!("**{word}** {}", class.as_str()),
+            (None, Ending::Completed { .. } | Ending::Cancelled { .. }) => format!("**{word}**"),
+        },
+        State::Pending | State::Working(_) | State::InputRequired(_) | State::Stuck(_) => {
+            format!("**{word}**")
+        }
+    };
+    if let Some(Effect::Send { attempt }) = step.effect {
+        write!(cell, " #{attempt}, send").unwrap();
     }
+    cell
 }
 
-#[test]
-fn the_whole_table_is_as_documented() {
-    let mut table = String::new();
+/// Every event in every state, as the table of docs/STATE_MACHINE.md.
+fn table() -> String {
+    let lives = lives();
+    let heads: Vec<&str> = lives.iter().map(|(state, _)| *state).collect();
+    let mut table = format!(
+        "| event | {} |\n|---|{}\n",
+        heads.join(" | "),
+        "---|".repeat(heads.len())
+    );
     for (when, moment) in [
-        ("after 10 s", at(10)),
-        ("after 11 min", at(660)),
-        ("at the deadline", at(3600)),
+        ("", at(10)),
+        (" after 11 min", at(660)),
+        (" at the deadline", at(3600)),
     ] {
-        for (state, life) in lives() {
-            writeln!(table, "{when}, {state}:").unwrap();
-            for (name, event) in events() {
-                // Time only matters to what looks at it.
-                if moment != at(10) && !matches!(event, Event::Elapsed | Event::SlotGranted) {
-                    continue;
-                }
-                let decision = transition(&policy(), &delegated(), &life, &event, moment);
-                writeln!(table, "  {name:<36} {}", describe(&decision)).unwrap();
+        for (name, event) in events() {
+            let looks_at_time = matches!(event, Event::Elapsed | Event::SlotGranted);
+            if looks_at_time || when.is_empty() {
+                let decide = |(_, life): &(_, Life)| {
+                    cell(&transition(&policy(), &delegated(), life, &event, moment))
+                };
+                let cells: Vec<String> = lives.iter().map(decide).collect();
+                writeln!(table, "| {name}{when} | {} |", cells.join(" | ")).unwrap();
             }
         }
     }
-    insta::assert_snapshot!(table);
+    table
+}
+
+/// A change of the life of a delegation is a change of its documentation, seen in review. To take it over, run this
+/// test with `UPDATE_DOCS=1`.
+#[test]
+fn the_whole_table_is_as_documented() {
+    const START: &str = "<!-- table -->\n";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/STATE_MACHINE.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let (head, documented) = document.split_once(START).unwrap();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, format!("{head}{START}{}", table())).unwrap();
+    } else {
+        assert_eq!(documented, table());
+    }
 }
 
 #[test]
