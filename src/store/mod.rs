@@ -6,5 +6,19 @@
 //! the order of commits (lesson X02).
 
 mod api;
+mod backends;
+mod batch;
+mod connect;
+mod error;
+mod fragments;
+mod handle;
+mod life;
+mod lines;
+mod migrate;
+mod rows;
+mod schema;
+mod shared;
+mod types;
 
 pub use api::*;
+pub use handle::Store;

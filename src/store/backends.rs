@@ -1,0 +1,150 @@
+//! Each database: the shared bodies for its connection type, and what only it does.
+
+use super::{
+    ActivityFilter, ActivityView, Commit, DelegationFilter, DelegationLine, DelegationView, Error,
+    EventView, Loaded, OwedReply, Reader, TokenView, Write, Writer,
+};
+use crate::domain::{
+    ActivityId, Audited, DelegationId, DelegationKey, Position, Status, Timestamp, Workspace,
+    WorkspaceId,
+};
+
+pub(super) mod postgres {
+    use diesel::prelude::*;
+
+    use crate::store::rows::{ActivityRow, EventRow};
+    use crate::store::schema::{activity_logs, structure_events};
+    use crate::store::{Error, shared};
+
+    /// PostgreSQL takes 65,535 values in one statement; a row has 15.
+    const ROWS_AT_ONCE: usize = 1000;
+
+    fn in_transaction<T>(
+        conn: &mut PgConnection,
+        body: impl FnOnce(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        conn.transaction(body)
+    }
+
+    fn insert_rows(conn: &mut PgConnection, rows: &[ActivityRow<'_>]) -> Result<(), Error> {
+        for some in rows.chunks(ROWS_AT_ONCE) {
+            diesel::insert_into(activity_logs::table).values(some).execute(conn)?;
+        }
+        Ok(())
+    }
+
+    fn insert_events(conn: &mut PgConnection, events: &[EventRow]) -> Result<(), Error> {
+        for some in events.chunks(ROWS_AT_ONCE) {
+            diesel::insert_into(structure_events::table).values(some).execute(conn)?;
+        }
+        Ok(())
+    }
+
+    shared::read_workspaces!(PgConnection);
+    shared::read_feed!(PgConnection, diesel::pg::Pg);
+    shared::read_delegations!(PgConnection, diesel::pg::Pg);
+    shared::write_delegations!(PgConnection);
+    shared::write_workspaces!(PgConnection);
+    shared::commit!(PgConnection);
+}
+
+pub(super) mod sqlite {
+    use diesel::prelude::*;
+
+    use crate::store::rows::{ActivityRow, EventRow};
+    use crate::store::schema::{activity_logs, structure_events};
+    use crate::store::{Error, shared};
+
+    /// Immediate: a transaction that begins as a reader cannot wait for the writer before it.
+    fn in_transaction<T>(
+        conn: &mut SqliteConnection,
+        body: impl FnOnce(&mut SqliteConnection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        conn.immediate_transaction(body)
+    }
+
+    // One prepared statement for each row is faster here than one long statement that is parsed each time.
+
+    fn insert_rows(conn: &mut SqliteConnection, rows: &[ActivityRow<'_>]) -> Result<(), Error> {
+        for row in rows {
+            diesel::insert_into(activity_logs::table).values(row).execute(conn)?;
+        }
+        Ok(())
+    }
+
+    fn insert_events(conn: &mut SqliteConnection, events: &[EventRow]) -> Result<(), Error> {
+        for event in events {
+            diesel::insert_into(structure_events::table).values(event).execute(conn)?;
+        }
+        Ok(())
+    }
+
+    shared::read_workspaces!(SqliteConnection);
+    shared::read_feed!(SqliteConnection, diesel::sqlite::Sqlite);
+    shared::read_delegations!(SqliteConnection, diesel::sqlite::Sqlite);
+    shared::write_delegations!(SqliteConnection);
+    shared::write_workspaces!(SqliteConnection);
+    shared::commit!(SqliteConnection);
+}
+
+macro_rules! implement {
+    ($Conn:ty, $backend:ident, $($module:ident { $(
+        fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;
+    )+ })+) => {
+        impl Reader for $Conn {
+            $($(
+                fn $name(&mut self, $($argument: $type),*) -> Result<$answer, Error> {
+                    $backend::$module::$name(self, $($argument),*)
+                }
+            )+)+
+        }
+
+        impl Writer for $Conn {
+            fn commit(&mut self, writes: &[Write]) -> Result<Commit, Error> {
+                $backend::commit::commit(self, writes)
+            }
+        }
+    };
+}
+
+macro_rules! implement_both {
+    ($($bodies:tt)*) => {
+        implement!(diesel::PgConnection, postgres, $($bodies)*);
+        implement!(diesel::SqliteConnection, sqlite, $($bodies)*);
+    };
+}
+
+implement_both! {
+    read_workspaces {
+        fn token_owner(hash: &[u8; 32]) -> Option<WorkspaceId>;
+        fn workspace(id: WorkspaceId) -> Option<Workspace>;
+        fn workspaces() -> Vec<Workspace>;
+        fn ancestry(id: WorkspaceId) -> Vec<WorkspaceId>;
+        fn descendants(id: WorkspaceId) -> Vec<Workspace>;
+        fn peers(id: WorkspaceId) -> Vec<Workspace>;
+        fn tokens(workspace: WorkspaceId, limit: i64, offset: i64) -> Vec<TokenView>;
+        fn acknowledged(workspace: WorkspaceId) -> Position;
+    }
+    read_delegations {
+        fn load(key: &DelegationKey) -> Option<Loaded>;
+        fn find_key(party: WorkspaceId, id: &DelegationId) -> Option<DelegationKey>;
+        fn view(key: &DelegationKey) -> Option<DelegationView>;
+        fn task(key: &DelegationKey) -> Option<std::sync::Arc<str>>;
+        fn live(after: Option<&DelegationKey>, limit: i64) -> Vec<Loaded>;
+        fn delegations(filter: &DelegationFilter) -> Vec<DelegationLine>;
+        fn counts() -> Vec<(Status, i64)>;
+        fn owed_replies(limit: i64) -> Vec<OwedReply>;
+        fn audit(
+            after: Option<&DelegationKey>, limit: i64, overdue_before: Timestamp
+        ) -> Vec<Audited>;
+    }
+    read_feed {
+        fn activity(filter: &ActivityFilter) -> Vec<ActivityView>;
+        fn activity_position(workspace: WorkspaceId, id: ActivityId) -> Option<Position>;
+        fn recent_events(workspace: Option<WorkspaceId>, limit: i64) -> Vec<EventView>;
+        fn events_after(
+            workspace: Option<WorkspaceId>, after: Position, limit: i64
+        ) -> Vec<EventView>;
+        fn last_position() -> Position;
+    }
+}

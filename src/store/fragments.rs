@@ -1,0 +1,166 @@
+//! Pieces of SQL that the query builder cannot say, or would bind where an index needs a literal: a partial index is
+//! used only when its condition stands in the statement itself. Each has a fixed text, so statements stay prepared.
+
+use diesel::backend::Backend;
+use diesel::expression::{
+    AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate,
+};
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_dsl::RunQueryDsl;
+use diesel::result::QueryResult;
+use diesel::serialize::ToSql;
+use diesel::sql_types::{BigInt, Binary, Bool, HasSqlType, Nullable, Text};
+use diesel::sqlite::Sqlite;
+
+use super::types::{DbJson, DbTs, DbUuid, Id, J};
+
+macro_rules! literals {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $sql:expr;)+) => {
+        $(
+            $(#[$doc])*
+            #[derive(QueryId, Clone, Copy, Debug)]
+            pub(crate) struct $name;
+
+            impl Expression for $name {
+                type SqlType = $type;
+            }
+            impl<Tables> AppearsOnTable<Tables> for $name {}
+            impl<Tables> SelectableExpression<Tables> for $name {}
+            impl ValidGrouping<()> for $name {
+                type IsAggregate = is_aggregate::No;
+            }
+            impl<Db: Backend> QueryFragment<Db> for $name {
+                fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+                    out.push_sql($sql);
+                    Ok(())
+                }
+            }
+        )+
+    };
+}
+
+literals! {
+    /// The condition of the index `delegations_key`.
+    HoldsKey: Bool = "delegations.idempotency_key IS NOT NULL AND delegations.status <> 'failed'";
+    /// The condition of the index `delegations_failed_key`.
+    GaveKeyBack: Bool = "delegations.idempotency_key IS NOT NULL AND delegations.status = 'failed'";
+    /// The condition of the index `delegations_owed`.
+    OwesReply: Bool = "delegations.reply = 'owed'";
+    /// Whether the caller's workspace, and with it its feed, still exists.
+    CallerExists: Bool =
+        "EXISTS (SELECT 1 FROM workspaces w WHERE w.id = delegations.caller_id)";
+    /// The beginning of the result: 4,096 characters, cut to bytes by the reader.
+    ResultHead: Nullable<Text> = "substr(delegations.result_text, 1, 4096)";
+    /// How many result rows the caller's feed holds.
+    ResultRows: BigInt = "(SELECT count(*) FROM activity_logs a WHERE a.workspace_id = delegations.caller_id \
+        AND a.delegation_id = delegations.delegation_id AND a.method = 'delegate_result' \
+        AND a.activity_type = 'delegation')";
+    /// How many replies the caller's feed holds.
+    Replies: BigInt = "(SELECT count(*) FROM activity_logs a WHERE a.workspace_id = delegations.caller_id \
+        AND a.delegation_id = delegations.delegation_id AND a.method = 'delegate_result' \
+        AND a.activity_type = 'a2a_receive')";
+    /// Whether a reply, and not a result row, is meant (the condition of the index `activity_logs_one_ending`).
+    IsReply: Bool = "activity_logs.method = 'delegate_result' AND activity_logs.delegation_id IS NOT NULL \
+        AND activity_logs.activity_type = 'a2a_receive'";
+}
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// Keeps an instant when there is no new one.
+    #[sql_name = "coalesce"]
+    fn kept_instant(new: Nullable<DbTs>, old: Nullable<DbTs>) -> Nullable<DbTs>;
+    /// Keeps bytes when there are no new ones.
+    #[sql_name = "coalesce"]
+    fn kept_bytes(new: Nullable<Binary>, old: Nullable<Binary>) -> Nullable<Binary>;
+}
+
+/// The database's own clock, where no instant is handed in and none is ever shown.
+#[derive(QueryId, Clone, Copy, Debug)]
+pub(crate) struct Now;
+
+impl Expression for Now {
+    type SqlType = DbTs;
+}
+impl<Tables> AppearsOnTable<Tables> for Now {}
+
+impl QueryFragment<Pg> for Now {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("now()");
+        Ok(())
+    }
+}
+
+impl QueryFragment<Sqlite> for Now {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("CAST(unixepoch('subsec') * 1000000 AS INTEGER)");
+        Ok(())
+    }
+}
+
+/// `delegations.history` with one more entry, or unchanged when there is none.
+#[derive(QueryId, Clone, Debug)]
+pub(crate) struct HistoryWith {
+    entry: Option<J>,
+    none: J,
+}
+
+impl HistoryWith {
+    pub(crate) fn new(entry: Option<J>) -> Self {
+        Self { entry, none: J("[]".into()) }
+    }
+}
+
+impl Expression for HistoryWith {
+    type SqlType = DbJson;
+}
+impl<Tables> AppearsOnTable<Tables> for HistoryWith {}
+
+impl QueryFragment<Pg> for HistoryWith {
+    // To append an object to an array is to append it as an element; to append an empty array is to append nothing.
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("delegations.history || ");
+        out.push_bind_param::<DbJson, _>(self.entry.as_ref().unwrap_or(&self.none))
+    }
+}
+
+impl QueryFragment<Sqlite> for HistoryWith {
+    // `$[#]` is the place after the last element; `$[0]` is taken, and what is taken is not overwritten.
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("json_insert(delegations.history, ");
+        out.push_bind_param::<Text, str>(if self.entry.is_some() { "$[#]" } else { "$[0]" })?;
+        out.push_sql(", json(");
+        out.push_bind_param::<DbJson, _>(self.entry.as_ref().unwrap_or(&self.none))?;
+        out.push_sql("))");
+        Ok(())
+    }
+}
+
+/// A workspace's line, itself first, at most 32 long.
+#[derive(QueryId, Clone, Copy, Debug)]
+pub(crate) struct Ancestry(pub(crate) Id);
+
+impl Query for Ancestry {
+    type SqlType = DbUuid;
+}
+impl<Conn> RunQueryDsl<Conn> for Ancestry {}
+
+impl<Db> QueryFragment<Db> for Ancestry
+where
+    Db: Backend + HasSqlType<DbUuid>,
+    Id: ToSql<DbUuid, Db>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_sql(
+            "WITH RECURSIVE line (id, parent_id, depth) AS (\
+             SELECT id, parent_id, 1 FROM workspaces WHERE id = ",
+        );
+        out.push_bind_param::<DbUuid, _>(&self.0)?;
+        out.push_sql(
+            " UNION ALL SELECT w.id, w.parent_id, line.depth + 1 FROM workspaces w \
+             JOIN line ON w.id = line.parent_id WHERE line.depth < 32) \
+             SELECT id FROM line ORDER BY depth",
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,360 @@
+//! A delegation's life as columns, and back. Total in both directions: what cannot be read is [`Error::Unreadable`].
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
+use sha2::{Digest as _, Sha256};
+
+use super::schema::delegations;
+use super::types::{Id, J, Ts};
+use super::{Error, HistoryEntry, Loaded};
+use crate::domain::{
+    Accept, Advance, Attempt, DelegationId, DelegationKey, Ended, Ending, ErrorClass, Incarnation,
+    LateResult, Life, Origin, Phase, Question, Redelivery, RemoteTaskId, Revision, State, Status,
+    Terms, Timestamp, Wait, WaitingFor, Working, WorkspaceId, preview, sanitize,
+};
+
+/// How much of a task or a result a list shows, in bytes.
+pub(crate) const PREVIEW_BYTES: usize = 4096;
+/// How much of a text a history entry keeps, in bytes.
+const DETAIL_BYTES: usize = 512;
+/// A longer key is kept as its hash: an index entry must fit into a third of a page.
+const KEY_BYTES: usize = 512;
+
+/// The longest prefix of whole characters within [`PREVIEW_BYTES`].
+pub(crate) fn head(text: &str) -> &str {
+    text.split_at(text.floor_char_boundary(PREVIEW_BYTES)).0
+}
+
+/// The caller's key as it is stored and looked up.
+pub(crate) fn stored_key(key: &str) -> Cow<'_, str> {
+    if key.len() <= KEY_BYTES {
+        return sanitize(key);
+    }
+    let hash = Sha256::digest(key.as_bytes());
+    Cow::Owned(hash.iter().fold("sha256:".to_owned(), |text, byte| {
+        format!("{text}{byte:02x}")
+    }))
+}
+
+/// The columns that say where a delegation stands.
+#[derive(AsChangeset, Insertable, Clone, Debug, Default)]
+#[diesel(table_name = delegations, treat_none_as_null = true, treat_none_as_default_value = false)]
+pub(crate) struct LifeColumns<'a> {
+    pub(crate) status: &'a str,
+    pub(crate) attempt: i32,
+    pub(crate) waiting_for: Option<&'a str>,
+    pub(crate) next_attempt_at: Option<Ts>,
+    pub(crate) task_id: Option<Cow<'a, str>>,
+    pub(crate) phase: Option<&'a str>,
+    pub(crate) question: Option<Cow<'a, str>>,
+    pub(crate) result_text: Option<Cow<'a, str>>,
+    pub(crate) error_class: Option<&'a str>,
+    pub(crate) error_detail: Option<Cow<'a, str>>,
+    pub(crate) late_result: Option<Cow<'a, str>>,
+    pub(crate) late_result_at: Option<Ts>,
+    pub(crate) ended_at: Option<Ts>,
+}
+
+const PHASE_DISPATCHED: &str = "dispatched";
+const PHASE_RECEIVED: &str = "received";
+const PHASE_IN_PROGRESS: &str = "in_progress";
+
+impl<'a> LifeColumns<'a> {
+    /// Spreads a life over the columns; those that its state does not know become NULL.
+    pub(crate) fn of(life: &'a Life) -> Self {
+        let mut columns = Self {
+            status: life.status().as_str(),
+            attempt: i32::try_from(life.attempt.0).unwrap_or(i32::MAX),
+            ..Self::default()
+        };
+        match &life.state {
+            State::Pending => {}
+            State::Working(working) | State::Stuck(working) => {
+                columns.phase = Some(match working.phase {
+                    Phase::Dispatched => PHASE_DISPATCHED,
+                    Phase::Received { .. } => PHASE_RECEIVED,
+                    Phase::InProgress { .. } => PHASE_IN_PROGRESS,
+                });
+                columns.task_id = working.phase.task().map(|task| sanitize(&task.0));
+            }
+            State::Queued(wait) => {
+                columns.waiting_for = Some(wait.waiting_for.as_str());
+                columns.next_attempt_at = Some(wait.until.into());
+            }
+            State::InputRequired(question) => {
+                columns.task_id = question.task.as_ref().map(|task| sanitize(&task.0));
+                columns.question = Some(sanitize(&question.text));
+            }
+            State::Ended(ended) => columns.end(ended),
+        }
+        columns
+    }
+
+    fn end(&mut self, ended: &'a Ended) {
+        self.ended_at = Some(ended.at.into());
+        match &ended.ending {
+            Ending::Completed { text } => self.result_text = Some(sanitize(text)),
+            Ending::Failed { class, detail } => {
+                self.error_class = Some(class.as_str());
+                self.error_detail = Some(sanitize(detail));
+            }
+            Ending::Cancelled { reason } => self.error_detail = Some(sanitize(reason)),
+        }
+        if let Some(late) = &ended.late {
+            self.late_result = Some(sanitize(&late.text));
+            self.late_result_at = Some(late.at.into());
+        }
+    }
+}
+
+/// When the target last gave a sign, if the state knows.
+pub(crate) fn heard_at(life: &Life) -> Option<Ts> {
+    match &life.state {
+        State::Working(working) | State::Stuck(working) => Some(working.heard_at.into()),
+        State::Pending | State::Queued(_) | State::InputRequired(_) | State::Ended(_) => None,
+    }
+}
+
+/// The line of history that a life adds.
+pub(crate) fn history_entry(life: &Life, at: Timestamp) -> HistoryEntry {
+    let short = |text: &str| -> Option<Box<str>> {
+        (!text.is_empty()).then(|| preview(&sanitize(text), DETAIL_BYTES).into())
+    };
+    let detail = match &life.state {
+        State::Pending | State::Working(_) | State::Stuck(_) => None,
+        State::Queued(wait) => short(wait.waiting_for.as_str()),
+        State::InputRequired(question) => short(&question.text),
+        State::Ended(ended) if ended.late.is_some() => short("a late result was kept"),
+        State::Ended(ended) => match &ended.ending {
+            Ending::Completed { .. } => None,
+            Ending::Failed { detail: text, .. } | Ending::Cancelled { reason: text } => short(text),
+        },
+    };
+    HistoryEntry {
+        at: at.0,
+        status: life.status().as_str().into(),
+        attempt: life.attempt.0,
+        detail,
+    }
+}
+
+/// History as JSON text. A `HistoryEntry` holds nothing that JSON cannot say, so the fallback is never taken.
+pub(crate) fn history_json(value: &impl serde::Serialize) -> J {
+    J(serde_json::to_string(value).unwrap_or_else(|_| "[]".to_owned()).into())
+}
+
+/// A delegation to insert.
+#[derive(Insertable, Debug)]
+#[diesel(table_name = delegations, treat_none_as_default_value = false)]
+pub(crate) struct NewRow<'a> {
+    caller_id: Id,
+    delegation_id: Cow<'a, str>,
+    callee_id: Option<Id>,
+    task: Cow<'a, str>,
+    task_preview: Cow<'a, str>,
+    origin: &'a str,
+    redelivery: &'a str,
+    #[diesel(embed)]
+    life: LifeColumns<'a>,
+    last_heartbeat: Option<Ts>,
+    deadline: Ts,
+    retry_of: Option<&'a str>,
+    idempotency_key: Option<Cow<'a, str>>,
+    fingerprint: Option<&'a [u8]>,
+    traceparent: Option<Cow<'a, str>>,
+    history: J,
+    reply: &'a str,
+    revision: i64,
+    incarnation: i32,
+    created_at: Ts,
+    updated_at: Ts,
+}
+
+impl<'a> NewRow<'a> {
+    /// The row of an acceptance; `life` is its beginning, which the row borrows from.
+    pub(crate) fn of(accept: &'a Accept, life: &'a Life, retry_of: Option<&'a str>) -> Self {
+        let delegation = &accept.delegation;
+        let terms = &delegation.terms;
+        let key = delegation.idempotency.as_ref();
+        Self {
+            caller_id: Id(terms.key.caller.0),
+            delegation_id: id_text(&terms.key.id),
+            callee_id: terms.target.map(|target| Id(target.0)),
+            task: sanitize(&delegation.task),
+            task_preview: sanitize(head(&delegation.task)),
+            origin: terms.origin.as_str(),
+            redelivery: terms.redelivery.as_str(),
+            life: LifeColumns::of(life),
+            last_heartbeat: heard_at(life),
+            deadline: terms.deadline.into(),
+            retry_of,
+            idempotency_key: key.map(|key| stored_key(&key.key)),
+            fingerprint: key.map(|key| key.fingerprint.as_slice()),
+            traceparent: terms.traceparent.as_deref().map(sanitize),
+            history: history_json(&[history_entry(life, terms.created_at)]),
+            reply: if accept.feed.reply.is_some() { "written" } else { "none" },
+            revision: 1,
+            incarnation: 0,
+            created_at: terms.created_at.into(),
+            updated_at: terms.created_at.into(),
+        }
+    }
+}
+
+/// A delegation's id as it is stored.
+pub(crate) fn id_text(id: &DelegationId) -> Cow<'static, str> {
+    match id {
+        DelegationId::Uuid(uuid) => Cow::Owned(uuid.to_string()),
+        DelegationId::Text(text) => Cow::Owned(sanitize(text).into_owned()),
+    }
+}
+
+/// Whether this change adds to the history: a delegation that is retried for days must not grow without bound.
+pub(crate) fn is_told(advance: &Advance) -> bool {
+    advance.revision.0 <= 200 || advance.life.status().is_terminal()
+}
+
+/// An incarnation as it is stored.
+pub(crate) fn stored_incarnation(incarnation: Incarnation) -> i32 {
+    i32::try_from(incarnation.0).unwrap_or(i32::MAX)
+}
+
+/// What an actor needs of a delegation, as read.
+#[derive(Queryable, Selectable, Clone, Debug)]
+#[diesel(table_name = delegations)]
+pub(crate) struct LoadedRow {
+    pub(crate) caller_id: Id,
+    pub(crate) delegation_id: String,
+    pub(crate) callee_id: Option<Id>,
+    origin: String,
+    redelivery: String,
+    deadline: Ts,
+    created_at: Ts,
+    traceparent: Option<String>,
+    status: String,
+    attempt: i32,
+    waiting_for: Option<String>,
+    next_attempt_at: Option<Ts>,
+    task_id: Option<String>,
+    phase: Option<String>,
+    last_heartbeat: Option<Ts>,
+    question: Option<String>,
+    result_text: Option<String>,
+    error_class: Option<String>,
+    error_detail: Option<String>,
+    late_result: Option<String>,
+    late_result_at: Option<Ts>,
+    ended_at: Option<Ts>,
+    revision: i64,
+    incarnation: i32,
+}
+
+pub(crate) fn unreadable(column: &'static str, value: impl ToString) -> Error {
+    Error::Unreadable { column, value: value.to_string() }
+}
+
+/// Reads a word with `parse`, or says which column holds nonsense.
+pub(crate) fn word<T>(
+    column: &'static str,
+    text: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, Error> {
+    parse(text).ok_or_else(|| unreadable(column, text))
+}
+
+fn present<T>(column: &'static str, value: Option<T>) -> Result<T, Error> {
+    value.ok_or_else(|| unreadable(column, "NULL"))
+}
+
+/// Reads a number that is never negative.
+pub(crate) fn count(column: &'static str, value: i32) -> Result<u32, Error> {
+    u32::try_from(value).map_err(|_out_of_range| unreadable(column, value))
+}
+
+impl LoadedRow {
+    /// Reads the whole of it.
+    pub(crate) fn read(self) -> Result<Loaded, Error> {
+        let terms = Terms {
+            key: DelegationKey {
+                caller: WorkspaceId(self.caller_id.0),
+                id: DelegationId::from_text(&self.delegation_id),
+            },
+            target: self.callee_id.map(|id| WorkspaceId(id.0)),
+            origin: word("origin", &self.origin, Origin::parse)?,
+            redelivery: word("redelivery", &self.redelivery, Redelivery::parse)?,
+            deadline: self.deadline.into(),
+            created_at: self.created_at.into(),
+            traceparent: self.traceparent.as_deref().map(Into::into),
+        };
+        let attempt = Attempt(count("attempt", self.attempt)?);
+        let revision = Revision(self.revision);
+        let incarnation = Incarnation(count("incarnation", self.incarnation)?);
+        let life = Life { attempt, state: self.state()? };
+        Ok(Loaded { terms, life, revision, incarnation })
+    }
+
+    fn state(self) -> Result<State, Error> {
+        let status = word("status", &self.status, Status::parse)?;
+        Ok(match status {
+            Status::Pending => State::Pending,
+            Status::Dispatched | Status::Received | Status::InProgress => {
+                let working = self.working()?;
+                if self.phase.as_deref() != Some(status.as_str()) {
+                    return Err(unreadable("phase", self.phase.unwrap_or_default()));
+                }
+                State::Working(working)
+            }
+            Status::Stuck => State::Stuck(self.working()?),
+            Status::Queued => State::Queued(Wait {
+                waiting_for: word(
+                    "waiting_for",
+                    &present("waiting_for", self.waiting_for)?,
+                    WaitingFor::parse,
+                )?,
+                until: present("next_attempt_at", self.next_attempt_at)?.into(),
+            }),
+            Status::InputRequired => State::InputRequired(Box::new(Question {
+                task: self.task_id.map(|task| RemoteTaskId(task.into())),
+                text: present("question", self.question)?.into(),
+            })),
+            Status::Completed | Status::Failed | Status::Cancelled => {
+                State::Ended(Box::new(self.ended(status)?))
+            }
+        })
+    }
+
+    fn working(&self) -> Result<Working, Error> {
+        let task = self.task_id.as_deref().map(|task| RemoteTaskId(task.into()));
+        let phase = match present("phase", self.phase.as_deref())? {
+            PHASE_DISPATCHED => Phase::Dispatched,
+            PHASE_RECEIVED => Phase::Received { task },
+            PHASE_IN_PROGRESS => Phase::InProgress { task },
+            other => return Err(unreadable("phase", other)),
+        };
+        let heard_at = present("last_heartbeat", self.last_heartbeat)?.into();
+        Ok(Working { phase, heard_at })
+    }
+
+    fn ended(self, status: Status) -> Result<Ended, Error> {
+        let ending = if status == Status::Completed {
+            Ending::Completed { text: present("result_text", self.result_text)?.into() }
+        } else {
+            let detail: Arc<str> = present("error_detail", self.error_detail)?.into();
+            if status == Status::Cancelled {
+                Ending::Cancelled { reason: detail }
+            } else {
+                let class = present("error_class", self.error_class)?;
+                let class = word("error_class", &class, ErrorClass::parse)?;
+                Ending::Failed { class, detail }
+            }
+        };
+        let late = match (self.late_result, self.late_result_at) {
+            (Some(text), Some(at)) => Some(LateResult { text: text.into(), at: at.into() }),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => return Err(unreadable("late_result_at", "one of two")),
+        };
+        Ok(Ended { ending, at: present("ended_at", self.ended_at)?.into(), late })
+    }
+}

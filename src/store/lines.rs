@@ -1,0 +1,92 @@
+//! Delegations as people and agents see them, from rows.
+
+use std::cmp::Reverse;
+
+use super::life::{LoadedRow, count, head, unreadable, word};
+use super::types::{Id, J, Ts};
+use super::{DelegationLine, DelegationView, Error, HistoryEntry};
+use crate::domain::{
+    Attempt, Audited, DelegationId, DelegationKey, Status, Timestamp, WorkspaceId,
+};
+
+/// The whole of a delegation: row, task preview, `retry_of`, last change, history, raw reply.
+pub(crate) type ViewTuple = (LoadedRow, String, Option<String>, Ts, J, Option<Vec<u8>>);
+
+pub(crate) fn read_view(row: ViewTuple) -> Result<DelegationView, Error> {
+    let (loaded, task_preview, retry_of, updated_at, history, raw_reply) = row;
+    let history: Vec<HistoryEntry> = serde_json::from_str(&history.0)
+        .map_err(|error| unreadable("history", format!("{error}: {}", head(&history.0))))?;
+    Ok(DelegationView {
+        loaded: loaded.read()?,
+        task_preview,
+        retry_of: retry_of.as_deref().map(DelegationId::from_text),
+        updated_at: updated_at.into(),
+        history,
+        raw_reply,
+    })
+}
+
+/// One line of a list: who and what, how it went, when.
+pub(crate) type LineTuple = (
+    (Id, String, Option<Id>, String, String),
+    (Option<String>, Option<String>, Option<String>, Option<Ts>),
+    (Ts, i32, Ts, Ts),
+);
+
+pub(crate) fn read_line(row: LineTuple) -> Result<DelegationLine, Error> {
+    let (
+        (caller, id, callee, task_preview, status),
+        (result, error_detail, error_class, last_heartbeat),
+        (deadline, attempt, created_at, updated_at),
+    ) = row;
+    Ok(DelegationLine {
+        key: DelegationKey {
+            caller: WorkspaceId(caller.0),
+            id: DelegationId::from_text(&id),
+        },
+        target: callee.map(|id| WorkspaceId(id.0)),
+        task_preview,
+        status: word("status", &status, Status::parse)?,
+        result_preview: result.map(|text| head(&text).to_owned()),
+        error_detail: error_detail.filter(|detail| !detail.is_empty()),
+        error_class,
+        last_heartbeat: last_heartbeat.map(Into::into),
+        deadline: deadline.into(),
+        attempt: Attempt(count("attempt", attempt)?),
+        created_at: created_at.into(),
+        updated_at: updated_at.into(),
+    })
+}
+
+/// Merges what a workspace sent with what it took, newest first, each once.
+pub(crate) fn newest_first(
+    mut sent: Vec<LineTuple>,
+    taken: Vec<LineTuple>,
+    limit: i64,
+) -> Vec<LineTuple> {
+    sent.extend(taken);
+    sent.sort_by_cached_key(|(who, _, when)| Reverse((when.2, who.1.clone(), who.0)));
+    sent.dedup_by_key(|(who, _, _)| (who.0, who.1.clone()));
+    sent.truncate(usize::try_from(limit).unwrap_or(0));
+    sent
+}
+
+/// A delegation under audit: which, its status and end, then its result rows, replies, reply state and deadline.
+pub(crate) type AuditTuple = ((Id, String, String, Option<Ts>), (i64, i64, String, Ts));
+
+pub(crate) fn read_audited(row: AuditTuple, overdue_before: Timestamp) -> Result<Audited, Error> {
+    let ((caller, id, status, ended_at), (result_rows, replies, reply, deadline)) = row;
+    Ok(Audited {
+        key: DelegationKey {
+            caller: WorkspaceId(caller.0),
+            id: DelegationId::from_text(&id),
+        },
+        status: word("status", &status, Status::parse)?,
+        has_end_time: ended_at.is_some(),
+        result_rows,
+        replies,
+        reply_promised: reply != "none",
+        reply_owed: reply == "owed",
+        overdue: Timestamp::from(deadline) < overdue_before,
+    })
+}

@@ -1,0 +1,16 @@
+//! Bodies of queries, written once as macros and expanded for each connection type. Generic functions would need pages
+//! of bounds, and Diesel's own enum over connections has neither batch inserts nor ON CONFLICT.
+
+mod commit;
+mod read_delegations;
+mod read_feed;
+mod read_workspaces;
+mod write_delegations;
+mod write_workspaces;
+
+pub(super) use commit::commit;
+pub(super) use read_delegations::read_delegations;
+pub(super) use read_feed::read_feed;
+pub(super) use read_workspaces::read_workspaces;
+pub(super) use write_delegations::write_delegations;
+pub(super) use write_workspaces::write_workspaces;

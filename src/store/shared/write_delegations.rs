@@ -1,0 +1,204 @@
+//! Writes of delegations, once for both databases.
+
+macro_rules! write_delegations {
+    ($Conn:ty) => {
+        pub(in crate::store) mod write_delegations {
+            use diesel::prelude::*;
+
+            use crate::domain::{
+                Accept, Advance, DelegationId, DelegationKey, FeedRow, Idempotency, Life, Status,
+            };
+            use crate::store::batch::{Batch, Item};
+            use crate::store::fragments::{
+                GaveKeyBack, HistoryWith, HoldsKey, kept_bytes, kept_instant,
+            };
+            use crate::store::life::{
+                LifeColumns, NewRow, heard_at, history_entry, history_json, id_text, is_told,
+                stored_incarnation, stored_key, word,
+            };
+            use crate::store::schema::delegations;
+            use crate::store::types::{Id, Ts};
+            use crate::store::{Acceptance, Error, Written};
+
+            type Holder = (String, String, Option<Vec<u8>>, Ts, Option<String>);
+
+            /// The latest delegation that the caller's key was used for: the one that holds it, else the last that failed.
+            fn holder(
+                conn: &mut $Conn,
+                terms_key: &DelegationKey,
+                key: &Idempotency,
+            ) -> Result<Option<Holder>, Error> {
+                use delegations::{
+                    caller_id, created_at, delegation_id, fingerprint, idempotency_key, retry_of,
+                    status,
+                };
+                let columns = (delegation_id, status, fingerprint, created_at, retry_of);
+                let of_key = delegations::table
+                    .filter(caller_id.eq(Id(terms_key.caller.0)))
+                    .filter(idempotency_key.eq(stored_key(&key.key)))
+                    .select(columns);
+                let live = of_key.clone().filter(HoldsKey).first(conn).optional()?;
+                if live.is_some() {
+                    return Ok(live);
+                }
+                Ok(of_key
+                    .filter(GaveKeyBack)
+                    .order(created_at.desc())
+                    .first(conn)
+                    .optional()?)
+            }
+
+            enum Verdict {
+                /// The key is free, or comes from this failed delegation.
+                Begin(Option<String>),
+                Answer(Acceptance),
+            }
+
+            fn judge(conn: &mut $Conn, accept: &Accept) -> Result<Verdict, Error> {
+                let delegation = &accept.delegation;
+                let Some(key) = &delegation.idempotency else {
+                    return Ok(Verdict::Begin(None));
+                };
+                let Some((id, status, fingerprint, created_at, retry_of)) =
+                    holder(conn, &delegation.terms.key, key)?
+                else {
+                    return Ok(Verdict::Begin(None));
+                };
+                let repeated = *id_text(&delegation.terms.key.id) == id
+                    && created_at == Ts::from(delegation.terms.created_at);
+                if repeated {
+                    let retry_of = retry_of.as_deref().map(DelegationId::from_text);
+                    return Ok(Verdict::Answer(Acceptance::Created { retry_of }));
+                }
+                if fingerprint.as_deref() != Some(key.fingerprint.as_slice()) {
+                    return Ok(Verdict::Answer(Acceptance::KeyMismatch));
+                }
+                let status = word("status", &status, Status::parse)?;
+                if status == Status::Failed {
+                    return Ok(Verdict::Begin(Some(id)));
+                }
+                let id = DelegationId::from_text(&id);
+                Ok(Verdict::Answer(Acceptance::Replayed { id, status }))
+            }
+
+            /// The delegation of this very id, if an earlier try of the same acceptance stored it.
+            fn own_repeat(conn: &mut $Conn, accept: &Accept) -> Result<Option<Acceptance>, Error> {
+                use delegations as d;
+                let terms = &accept.delegation.terms;
+                let stored: Option<(Option<Id>, Ts, Ts, Option<String>)> = delegations::table
+                    .find((Id(terms.key.caller.0), id_text(&terms.key.id)))
+                    .select((d::callee_id, d::created_at, d::deadline, d::retry_of))
+                    .first(conn)
+                    .optional()?;
+                Ok(stored.map(|(callee, created_at, deadline, retry_of)| {
+                    let same = callee == terms.target.map(|target| Id(target.0))
+                        && created_at == Ts::from(terms.created_at)
+                        && deadline == Ts::from(terms.deadline);
+                    if same {
+                        let retry_of = retry_of.as_deref().map(DelegationId::from_text);
+                        Acceptance::Created { retry_of }
+                    } else {
+                        Acceptance::IdTaken
+                    }
+                }))
+            }
+
+            pub(in crate::store) fn accept<'a>(
+                conn: &mut $Conn,
+                accept: &'a Accept,
+                batch: &mut Batch<'a>,
+            ) -> Result<Written, Error> {
+                let life = Life::new(accept.delegation.state.clone());
+                // A key that is taken by another node, and given back at once, may cost a second look.
+                for _ in 0..3 {
+                    let retry_of = match judge(conn, accept)? {
+                        Verdict::Answer(answer) => return Ok(Written::Accepted(answer)),
+                        Verdict::Begin(retry_of) => retry_of,
+                    };
+                    let inserted = diesel::insert_into(delegations::table)
+                        .values(NewRow::of(accept, &life, retry_of.as_deref()))
+                        .on_conflict_do_nothing()
+                        .execute(conn)?;
+                    if inserted == 1 {
+                        batch.show_feed(&accept.feed, &accept.delegation.terms.key);
+                        let retry_of = retry_of.as_deref().map(DelegationId::from_text);
+                        return Ok(Written::Accepted(Acceptance::Created { retry_of }));
+                    }
+                    if let Some(answer) = own_repeat(conn, accept)? {
+                        return Ok(Written::Accepted(answer));
+                    }
+                }
+                Err(Error::Unavailable("the idempotency key changes hands too quickly".to_owned()))
+            }
+
+            pub(in crate::store) fn advance<'a>(
+                conn: &mut $Conn,
+                advance: &'a Advance,
+                batch: &mut Batch<'a>,
+            ) -> Result<Written, Error> {
+                use delegations as d;
+                let incarnation = stored_incarnation(advance.incarnation);
+                let place = (Id(advance.key.caller.0), id_text(&advance.key.id));
+                let entry = is_told(advance)
+                    .then(|| history_json(&history_entry(&advance.life, advance.at)));
+                let target = d::table
+                    .find(place.clone())
+                    .filter(d::revision.eq(advance.revision.0.saturating_sub(1)))
+                    .filter(d::incarnation.le(incarnation));
+                let change = (
+                    LifeColumns::of(&advance.life),
+                    d::last_heartbeat.eq(kept_instant(heard_at(&advance.life), d::last_heartbeat)),
+                    d::result_raw.eq(kept_bytes(advance.raw_reply.as_deref(), d::result_raw)),
+                    d::history.eq(HistoryWith::new(entry)),
+                    d::revision.eq(advance.revision.0),
+                    d::incarnation.eq(incarnation),
+                    d::updated_at.eq(Ts::from(advance.at)),
+                );
+                let changed = if advance.feed.reply.is_some() {
+                    diesel::update(target).set((change, d::reply.eq("written"))).execute(conn)?
+                } else {
+                    diesel::update(target).set(change).execute(conn)?
+                };
+                if changed == 1 {
+                    batch.show_feed(&advance.feed, &advance.key);
+                    return Ok(Written::Advanced);
+                }
+                let stored: Option<(i64, i32)> = d::table
+                    .find(place)
+                    .select((d::revision, d::incarnation))
+                    .first(conn)
+                    .optional()?;
+                Ok(if stored == Some((advance.revision.0, incarnation)) {
+                    Written::Advanced
+                } else {
+                    Written::Stale
+                })
+            }
+
+            pub(in crate::store) fn deliver_owed<'a>(
+                conn: &mut $Conn,
+                key: &'a DelegationKey,
+                reply: &'a FeedRow,
+                batch: &mut Batch<'a>,
+            ) -> Result<Written, Error> {
+                if set_reply(conn, key, "owed", "written")? == 1 {
+                    batch.show(Item::Owed(reply, key));
+                }
+                Ok(Written::Done)
+            }
+
+            pub(in crate::store) fn set_reply(
+                conn: &mut $Conn,
+                key: &DelegationKey,
+                from: &str,
+                to: &str,
+            ) -> Result<usize, Error> {
+                let of_key = delegations::table.find((Id(key.caller.0), id_text(&key.id)));
+                Ok(diesel::update(of_key.filter(delegations::reply.eq(from)))
+                    .set(delegations::reply.eq(to))
+                    .execute(conn)?)
+            }
+        }
+    };
+}
+pub(in crate::store) use write_delegations;
