@@ -27,6 +27,14 @@ pub(crate) fn head(text: &str) -> &str {
     text.split_at(text.floor_char_boundary(PREVIEW_BYTES)).0
 }
 
+/// Cut after it is sanitized: U+FFFD is longer than the NUL that it stands for.
+fn head_of(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(head(text)),
+        Cow::Owned(text) => Cow::Owned(head(&text).to_owned()),
+    }
+}
+
 /// The caller's key as it is stored and looked up.
 pub(crate) fn stored_key(key: &str) -> Cow<'_, str> {
     if key.len() <= KEY_BYTES {
@@ -183,7 +191,7 @@ impl<'a> NewRow<'a> {
             delegation_id: id_text(&terms.key.id),
             callee_id: terms.target.map(|target| Id(target.0)),
             task: sanitize(&delegation.task),
-            task_preview: sanitize(head(&delegation.task)),
+            task_preview: head_of(sanitize(&delegation.task)),
             origin: terms.origin.as_str(),
             redelivery: terms.redelivery.as_str(),
             life: LifeColumns::of(life),

@@ -1,0 +1,92 @@
+//! One suite, two engines: every case runs on a real SQLite file and in a database of its own on a real PostgreSQL.
+//!
+//! `BATON_TEST_POSTGRES_URL` names a server where databases may be made, `postgres://postgres@127.0.0.1:5432/postgres`
+//! for instance. Without it the PostgreSQL half fails, unless `BATON_TEST_SKIP_POSTGRES=1` says that this is meant.
+
+mod delegations;
+mod feed;
+mod support;
+mod trouble;
+mod workspaces;
+
+use support::{Engine, TestStore};
+
+fn run(engine: Engine, case: fn(&TestStore)) {
+    if let Some(store) = TestStore::open(engine) {
+        case(&store);
+    }
+}
+
+macro_rules! suite {
+    ($($module:ident { $($case:ident),+ $(,)? })+) => {
+        mod sqlite {
+            $($(#[test] fn $case() { super::run(super::Engine::Sqlite, super::$module::$case); })+)+
+        }
+        mod postgres {
+            $($(#[test] fn $case() { super::run(super::Engine::Postgres, super::$module::$case); })+)+
+        }
+    };
+}
+
+suite! {
+    delegations {
+        acceptance_is_stored_whole,
+        a_key_is_used_once,
+        a_failed_key_is_given_back,
+        one_key_twice_in_a_batch,
+        one_key_from_many_writers,
+        a_repeated_commit_changes_nothing,
+        every_state_reads_back,
+        history_is_kept_and_bounded,
+        an_ending_is_written_once,
+        lists_page_without_loss,
+        a_party_finds_its_delegations,
+        strange_text_is_stored,
+        the_audit_finds_what_is_wrong,
+    }
+    feed {
+        rows_of_one_instant_page_without_loss,
+        filters_hold_together,
+        the_delegate_row_shows_where_the_delegation_stands,
+        positions_follow_commits,
+        acknowledgements_only_grow,
+        events_are_read_in_order,
+    }
+    trouble {
+        migrations_run_once,
+        a_refused_reply_is_owed,
+        a_poisoned_write_stands_alone,
+        a_raising_trigger_fails_one_write,
+        a_lost_connection_is_unavailable,
+        a_panic_in_a_read_is_an_error,
+        all_connections_taken_is_unavailable,
+        a_locked_or_read_only_database_is_unavailable,
+    }
+    workspaces {
+        a_workspace_reads_back,
+        a_family_is_found,
+        tokens_are_counted_and_revoked,
+        a_removed_workspace_has_no_tokens,
+        a_purge_keeps_delegations,
+        a_registration_makes_or_updates,
+    }
+}
+
+#[test]
+fn remote_postgres_in_the_clear_is_refused() {
+    let open = |url: &str| baton::store::Store::open(&support::options(url)).map(|_| ());
+    if !cfg!(feature = "pg-tls") {
+        for url in [
+            "postgres://u@db.example.com/x",
+            "postgresql://127.0.0.1,10.0.0.1/x",
+            "postgres:///x?host=10.0.0.1",
+        ] {
+            let error = open(url).unwrap_err();
+            assert!(error.to_string().contains("pg-tls"), "{url}: {error}");
+        }
+    }
+    assert!(matches!(open("mysql://x"), Err(baton::store::Error::Refused(_))));
+    assert!(matches!(open("sqlite://:memory:"), Err(baton::store::Error::Refused(_))));
+    let closed = open("postgres://nobody@127.0.0.1:1/x?sslmode=disable&connect_timeout=2");
+    assert!(matches!(closed, Err(baton::store::Error::Unavailable(_))), "{closed:?}");
+}
