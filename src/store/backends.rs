@@ -28,14 +28,18 @@ pub(super) mod postgres {
 
     fn insert_rows(conn: &mut PgConnection, rows: &[ActivityRow<'_>]) -> Result<(), Error> {
         for some in rows.chunks(ROWS_AT_ONCE) {
-            diesel::insert_into(activity_logs::table).values(some).execute(conn)?;
+            diesel::insert_into(activity_logs::table)
+                .values(some)
+                .execute(conn)?;
         }
         Ok(())
     }
 
     fn insert_events(conn: &mut PgConnection, events: &[EventRow]) -> Result<(), Error> {
         for some in events.chunks(ROWS_AT_ONCE) {
-            diesel::insert_into(structure_events::table).values(some).execute(conn)?;
+            diesel::insert_into(structure_events::table)
+                .values(some)
+                .execute(conn)?;
         }
         Ok(())
     }
@@ -67,14 +71,18 @@ pub(super) mod sqlite {
 
     fn insert_rows(conn: &mut SqliteConnection, rows: &[ActivityRow<'_>]) -> Result<(), Error> {
         for row in rows {
-            diesel::insert_into(activity_logs::table).values(row).execute(conn)?;
+            diesel::insert_into(activity_logs::table)
+                .values(row)
+                .execute(conn)?;
         }
         Ok(())
     }
 
     fn insert_events(conn: &mut SqliteConnection, events: &[EventRow]) -> Result<(), Error> {
         for event in events {
-            diesel::insert_into(structure_events::table).values(event).execute(conn)?;
+            diesel::insert_into(structure_events::table)
+                .values(event)
+                .execute(conn)?;
         }
         Ok(())
     }

@@ -39,7 +39,11 @@ pub(crate) struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     pub(crate) fn new(writes: usize, careful: bool) -> Self {
-        Self { careful, written: Vec::with_capacity(writes), items: Vec::with_capacity(writes) }
+        Self {
+            careful,
+            written: Vec::with_capacity(writes),
+            items: Vec::with_capacity(writes),
+        }
     }
 
     pub(crate) fn show(&mut self, item: Item<'a>) {
@@ -61,7 +65,9 @@ impl<'a> Batch<'a> {
 
     /// Each item with its place, the first after `before`.
     pub(crate) fn placed(&self, before: Position) -> impl Iterator<Item = (Position, Item<'a>)> {
-        (before.0.saturating_add(1)..).map(Position).zip(self.items.iter().map(|(_, item)| *item))
+        (before.0.saturating_add(1)..)
+            .map(Position)
+            .zip(self.items.iter().map(|(_, item)| *item))
     }
 
     /// The commit's answer, once everything is stored; `refused` are the replies that were not.
@@ -80,7 +86,10 @@ impl<'a> Batch<'a> {
                 }
                 (_, Some((_, Refusal::AlreadyThere))) => {}
                 (Item::Event(event), _) => {
-                    published.push(Published::Event { position, event: event.clone() });
+                    published.push(Published::Event {
+                        position,
+                        event: event.clone(),
+                    });
                 }
                 (Item::Row(row) | Item::Reply(row, _) | Item::Owed(row, _), _) => {
                     if let Some(Written::Logged(place)) = self.written.get_mut(*write) {
@@ -94,6 +103,10 @@ impl<'a> Batch<'a> {
                 }
             }
         }
-        Commit { written: self.written, published, replies_owed }
+        Commit {
+            written: self.written,
+            published,
+            replies_owed,
+        }
     }
 }

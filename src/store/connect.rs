@@ -49,8 +49,12 @@ impl Target {
 fn is_private(url: &str) -> bool {
     let after_scheme = url.split_once("://").map_or("", |(_, rest)| rest);
     let (place, query) = after_scheme.split_once('?').unwrap_or((after_scheme, ""));
-    let authority = place.split_once('/').map_or(place, |(authority, _)| authority);
-    let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
+    let authority = place
+        .split_once('/')
+        .map_or(place, |(authority, _)| authority);
+    let hosts = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, hosts)| hosts);
     let mut named: Vec<String> = hosts.split(',').map(without_port).collect();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match &*name {
@@ -70,7 +74,9 @@ fn is_private(url: &str) -> bool {
 
 fn without_port(host: &str) -> String {
     let bare = match host.strip_prefix('[') {
-        Some(address) => address.split_once(']').map_or(address, |(address, _)| address),
+        Some(address) => address
+            .split_once(']')
+            .map_or(address, |(address, _)| address),
         None => host.split_once(':').map_or(host, |(name, _)| name),
     };
     url::form_urlencoded::parse(format!("h={bare}").as_bytes())
@@ -98,9 +104,9 @@ pub(crate) enum Purpose {
 
 /// Opens a SQLite connection. `FULL`: a commit that was answered survives the loss of power (rule 1).
 pub(crate) fn sqlite(path: &Path, purpose: Purpose) -> Result<SqliteConnection, Error> {
-    let path = path.to_str().ok_or_else(|| {
-        Error::Refused(format!("the path {} is not UTF-8", path.display()))
-    })?;
+    let path = path
+        .to_str()
+        .ok_or_else(|| Error::Refused(format!("the path {} is not UTF-8", path.display())))?;
     let mut connection = SqliteConnection::establish(path)?;
     connection.batch_execute(
         "PRAGMA busy_timeout = 5000; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",

@@ -107,7 +107,10 @@ pub(crate) struct HistoryWith {
 
 impl HistoryWith {
     pub(crate) fn new(entry: Option<J>) -> Self {
-        Self { entry, none: J("[]".into()) }
+        Self {
+            entry,
+            none: J("[]".into()),
+        }
     }
 }
 

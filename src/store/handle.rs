@@ -1,6 +1,6 @@
 //! The handle that the rest of Baton holds.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,16 +48,26 @@ impl Store {
         let readers = match &target {
             Target::Sqlite(path) => {
                 migrate::migrate_sqlite(path)?;
-                let manager = Manager { place: path.clone(), open: open_sqlite };
+                let manager = Manager {
+                    place: path.clone(),
+                    open: open_sqlite,
+                };
                 Readers::Sqlite(pool(manager, size, options.read_wait))
             }
             Target::Postgres(url) => {
                 migrate::migrate_postgres(url)?;
-                let manager = Manager { place: PathBuf::from(url), open: open_postgres };
+                let manager = Manager {
+                    place: PathBuf::from(url),
+                    open: open_postgres,
+                };
                 Readers::Postgres(pool(manager, size, options.read_wait))
             }
         };
-        Ok(Self(Arc::new(Inner { target, readers, read_wait: options.read_wait })))
+        Ok(Self(Arc::new(Inner {
+            target,
+            readers,
+            read_wait: options.read_wait,
+        })))
     }
 
     /// Opens a connection that writes. Blocking.
@@ -84,15 +94,13 @@ impl Store {
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), Error> {
-        self.read(|reader| reader.last_position().map(|_position| ())).await
+        self.read(|reader| reader.last_position().map(|_position| ()))
+            .await
     }
 }
 
 impl Inner {
-    fn read<T>(
-        &self,
-        body: impl FnOnce(&mut dyn Reader) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    fn read<T>(&self, body: impl FnOnce(&mut dyn Reader) -> Result<T, Error>) -> Result<T, Error> {
         let late = |error: diesel::r2d2::PoolError| Error::Unavailable(error.to_string());
         match &self.readers {
             Readers::Sqlite(pool) => body(&mut *pool.get_timeout(self.read_wait).map_err(late)?),
@@ -101,11 +109,11 @@ impl Inner {
     }
 }
 
-fn open_sqlite(path: &PathBuf) -> Result<SqliteConnection, Error> {
+fn open_sqlite(path: &Path) -> Result<SqliteConnection, Error> {
     connect::sqlite(path, Purpose::Read)
 }
 
-fn open_postgres(url: &PathBuf) -> Result<PgConnection, Error> {
+fn open_postgres(url: &Path) -> Result<PgConnection, Error> {
     connect::postgres(&url.to_string_lossy())
 }
 
@@ -113,7 +121,7 @@ fn open_postgres(url: &PathBuf) -> Result<PgConnection, Error> {
 #[derive(Clone, Debug)]
 struct Manager<C> {
     place: PathBuf,
-    open: fn(&PathBuf) -> Result<C, Error>,
+    open: fn(&Path) -> Result<C, Error>,
 }
 
 impl<C: R2D2Connection + Send + 'static> ManageConnection for Manager<C> {

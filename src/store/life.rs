@@ -1,24 +1,28 @@
 //! A delegation's life as columns, and back. Total in both directions: what cannot be read is [`Error::Unreadable`].
 
+#![expect(
+    clippy::ref_option_ref,
+    reason = "Diesel's derives borrow each field as it is"
+)]
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use sha2::{Digest as _, Sha256};
 
+use super::history::{history_entry, history_json};
 use super::schema::delegations;
 use super::types::{Id, J, Ts};
-use super::{Error, HistoryEntry, Loaded};
+use super::{Error, Loaded};
 use crate::domain::{
-    Accept, Advance, Attempt, DelegationId, DelegationKey, Ended, Ending, ErrorClass, Incarnation,
+    Accept, Attempt, DelegationId, DelegationKey, Ended, Ending, ErrorClass, Incarnation,
     LateResult, Life, Origin, Phase, Question, Redelivery, RemoteTaskId, Revision, State, Status,
-    Terms, Timestamp, Wait, WaitingFor, Working, WorkspaceId, preview, sanitize,
+    Terms, Wait, WaitingFor, Working, WorkspaceId, sanitize,
 };
 
 /// How much of a task or a result a list shows, in bytes.
 pub(crate) const PREVIEW_BYTES: usize = 4096;
-/// How much of a text a history entry keeps, in bytes.
-const DETAIL_BYTES: usize = 512;
 /// A longer key is kept as its hash: an index entry must fit into a third of a page.
 const KEY_BYTES: usize = 512;
 
@@ -125,34 +129,6 @@ pub(crate) fn heard_at(life: &Life) -> Option<Ts> {
     }
 }
 
-/// The line of history that a life adds.
-pub(crate) fn history_entry(life: &Life, at: Timestamp) -> HistoryEntry {
-    let short = |text: &str| -> Option<Box<str>> {
-        (!text.is_empty()).then(|| preview(&sanitize(text), DETAIL_BYTES).into())
-    };
-    let detail = match &life.state {
-        State::Pending | State::Working(_) | State::Stuck(_) => None,
-        State::Queued(wait) => short(wait.waiting_for.as_str()),
-        State::InputRequired(question) => short(&question.text),
-        State::Ended(ended) if ended.late.is_some() => short("a late result was kept"),
-        State::Ended(ended) => match &ended.ending {
-            Ending::Completed { .. } => None,
-            Ending::Failed { detail: text, .. } | Ending::Cancelled { reason: text } => short(text),
-        },
-    };
-    HistoryEntry {
-        at: at.0,
-        status: life.status().as_str().into(),
-        attempt: life.attempt.0,
-        detail,
-    }
-}
-
-/// History as JSON text. A `HistoryEntry` holds nothing that JSON cannot say, so the fallback is never taken.
-pub(crate) fn history_json(value: &impl serde::Serialize) -> J {
-    J(serde_json::to_string(value).unwrap_or_else(|_| "[]".to_owned()).into())
-}
-
 /// A delegation to insert.
 #[derive(Insertable, Debug)]
 #[diesel(table_name = delegations, treat_none_as_default_value = false)]
@@ -202,7 +178,11 @@ impl<'a> NewRow<'a> {
             fingerprint: key.map(|key| key.fingerprint.as_slice()),
             traceparent: terms.traceparent.as_deref().map(sanitize),
             history: history_json(&[history_entry(life, terms.created_at)]),
-            reply: if accept.feed.reply.is_some() { "written" } else { "none" },
+            reply: if accept.feed.reply.is_some() {
+                "written"
+            } else {
+                "none"
+            },
             revision: 1,
             incarnation: 0,
             created_at: terms.created_at.into(),
@@ -217,11 +197,6 @@ pub(crate) fn id_text(id: &DelegationId) -> Cow<'static, str> {
         DelegationId::Uuid(uuid) => Cow::Owned(uuid.to_string()),
         DelegationId::Text(text) => Cow::Owned(sanitize(text).into_owned()),
     }
-}
-
-/// Whether this change adds to the history: a delegation that is retried for days must not grow without bound.
-pub(crate) fn is_told(advance: &Advance) -> bool {
-    advance.revision.0 <= 200 || advance.life.status().is_terminal()
 }
 
 /// An incarnation as it is stored.
@@ -259,8 +234,11 @@ pub(crate) struct LoadedRow {
     incarnation: i32,
 }
 
-pub(crate) fn unreadable(column: &'static str, value: impl ToString) -> Error {
-    Error::Unreadable { column, value: value.to_string() }
+pub(crate) fn unreadable(column: &'static str, value: impl Into<String>) -> Error {
+    Error::Unreadable {
+        column,
+        value: value.into(),
+    }
 }
 
 /// Reads a word with `parse`, or says which column holds nonsense.
@@ -278,7 +256,7 @@ fn present<T>(column: &'static str, value: Option<T>) -> Result<T, Error> {
 
 /// Reads a number that is never negative.
 pub(crate) fn count(column: &'static str, value: i32) -> Result<u32, Error> {
-    u32::try_from(value).map_err(|_out_of_range| unreadable(column, value))
+    u32::try_from(value).map_err(|_out_of_range| unreadable(column, value.to_string()))
 }
 
 impl LoadedRow {
@@ -299,8 +277,16 @@ impl LoadedRow {
         let attempt = Attempt(count("attempt", self.attempt)?);
         let revision = Revision(self.revision);
         let incarnation = Incarnation(count("incarnation", self.incarnation)?);
-        let life = Life { attempt, state: self.state()? };
-        Ok(Loaded { terms, life, revision, incarnation })
+        let life = Life {
+            attempt,
+            state: self.state()?,
+        };
+        Ok(Loaded {
+            terms,
+            life,
+            revision,
+            incarnation,
+        })
     }
 
     fn state(self) -> Result<State, Error> {
@@ -334,7 +320,10 @@ impl LoadedRow {
     }
 
     fn working(&self) -> Result<Working, Error> {
-        let task = self.task_id.as_deref().map(|task| RemoteTaskId(task.into()));
+        let task = self
+            .task_id
+            .as_deref()
+            .map(|task| RemoteTaskId(task.into()));
         let phase = match present("phase", self.phase.as_deref())? {
             PHASE_DISPATCHED => Phase::Dispatched,
             PHASE_RECEIVED => Phase::Received { task },
@@ -347,7 +336,9 @@ impl LoadedRow {
 
     fn ended(self, status: Status) -> Result<Ended, Error> {
         let ending = if status == Status::Completed {
-            Ending::Completed { text: present("result_text", self.result_text)?.into() }
+            Ending::Completed {
+                text: present("result_text", self.result_text)?.into(),
+            }
         } else {
             let detail: Arc<str> = present("error_detail", self.error_detail)?.into();
             if status == Status::Cancelled {
@@ -359,10 +350,19 @@ impl LoadedRow {
             }
         };
         let late = match (self.late_result, self.late_result_at) {
-            (Some(text), Some(at)) => Some(LateResult { text: text.into(), at: at.into() }),
+            (Some(text), Some(at)) => Some(LateResult {
+                text: text.into(),
+                at: at.into(),
+            }),
             (None, None) => None,
-            (Some(_), None) | (None, Some(_)) => return Err(unreadable("late_result_at", "one of two")),
+            (Some(_), None) | (None, Some(_)) => {
+                return Err(unreadable("late_result_at", "one of two"));
+            }
         };
-        Ok(Ended { ending, at: present("ended_at", self.ended_at)?.into(), late })
+        Ok(Ended {
+            ending,
+            at: present("ended_at", self.ended_at)?.into(),
+            late,
+        })
     }
 }

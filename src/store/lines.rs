@@ -35,7 +35,7 @@ pub(crate) type LineTuple = (
 
 pub(crate) fn read_line(row: LineTuple) -> Result<DelegationLine, Error> {
     let (
-        (caller, id, callee, task_preview, status),
+        (caller, id, target, task_preview, status),
         (result, error_detail, error_class, last_heartbeat),
         (deadline, attempt, created_at, updated_at),
     ) = row;
@@ -44,7 +44,7 @@ pub(crate) fn read_line(row: LineTuple) -> Result<DelegationLine, Error> {
             caller: WorkspaceId(caller.0),
             id: DelegationId::from_text(&id),
         },
-        target: callee.map(|id| WorkspaceId(id.0)),
+        target: target.map(|id| WorkspaceId(id.0)),
         task_preview,
         status: word("status", &status, Status::parse)?,
         result_preview: result.map(|text| head(&text).to_owned()),

@@ -51,9 +51,10 @@ fn create_file(path: &Path) -> Result<(), Error> {
     match options.open(path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => {
-            Err(Error::Unavailable(format!("cannot create {}: {error}", path.display())))
-        }
+        Err(error) => Err(Error::Unavailable(format!(
+            "cannot create {}: {error}",
+            path.display()
+        ))),
     }
 }
 
@@ -61,7 +62,9 @@ fn create_file(path: &Path) -> Result<(), Error> {
 pub(crate) fn migrate_postgres(url: &str) -> Result<(), Error> {
     let mut connection = postgres(url)?;
     connection.batch_execute("SELECT pg_advisory_lock(4776218063457);")?;
-    connection.run_pending_migrations(POSTGRES).map_err(|failure| refused(&failure))?;
+    connection
+        .run_pending_migrations(POSTGRES)
+        .map_err(|failure| refused(&failure))?;
     connection.batch_execute("SELECT pg_advisory_unlock(4776218063457);")?;
     Ok(())
 }

@@ -12,6 +12,7 @@ mod connect;
 mod error;
 mod fragments;
 mod handle;
+mod history;
 mod life;
 mod lines;
 mod migrate;

@@ -151,6 +151,10 @@ pub(crate) fn registered(registration: &Registration) -> Workspace {
 /// The fields of a workspace that a patch names; the others are left alone.
 #[derive(AsChangeset, Debug)]
 #[diesel(table_name = workspaces)]
+#[expect(
+    clippy::option_option,
+    reason = "for Diesel the outer leaves alone, the inner is NULL"
+)]
 pub(crate) struct PatchRow<'a> {
     name: Option<Cow<'a, str>>,
     role: Option<Option<Cow<'a, str>>>,

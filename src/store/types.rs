@@ -24,17 +24,26 @@ use crate::domain::{Json, Timestamp};
 
 /// A UUID.
 #[derive(SqlType, QueryId, Clone, Copy, Debug)]
-#[diesel(postgres_type(oid = 2950, array_oid = 2951), sqlite_type(name = "Text"))]
+#[diesel(
+    postgres_type(oid = 2950, array_oid = 2951),
+    sqlite_type(name = "Text")
+)]
 pub struct DbUuid;
 
 /// JSON.
 #[derive(SqlType, QueryId, Clone, Copy, Debug)]
-#[diesel(postgres_type(oid = 3802, array_oid = 3807), sqlite_type(name = "Text"))]
+#[diesel(
+    postgres_type(oid = 3802, array_oid = 3807),
+    sqlite_type(name = "Text")
+)]
 pub struct DbJson;
 
 /// An instant.
 #[derive(SqlType, QueryId, Clone, Copy, Debug)]
-#[diesel(postgres_type(oid = 1184, array_oid = 1185), sqlite_type(name = "Long"))]
+#[diesel(
+    postgres_type(oid = 1184, array_oid = 1185),
+    sqlite_type(name = "Long")
+)]
 pub struct DbTs;
 
 /// A value of [`DbUuid`].

@@ -1,6 +1,4 @@
-//! Accepting, moving, ending and finding delegations.
-
-use std::collections::HashSet;
+//! Accepting, moving and ending delegations.
 
 use baton::domain::*;
 use baton::store::*;
@@ -23,15 +21,30 @@ pub(crate) fn acceptance_is_stored_whole(store: &TestStore) {
     let read = loaded(store, &terms.key);
     assert_eq!(read.terms, terms);
     assert_eq!(read.life, Life::new(State::Pending));
-    assert_eq!((read.revision, read.incarnation), (Revision(1), Incarnation(0)));
+    assert_eq!(
+        (read.revision, read.incarnation),
+        (Revision(1), Incarnation(0))
+    );
     let key = terms.key.clone();
-    assert_eq!(store.read(move |reader| reader.task(&key)).as_deref(), Some("the task"));
+    assert_eq!(
+        store.read(move |reader| reader.task(&key)).as_deref(),
+        Some("the task")
+    );
     let again = store.commit(&[accept(&begin)]);
-    assert!(matches!(acceptance_of(&again.written[0]), Acceptance::Created { retry_of: None }));
-    assert!(again.published.is_empty(), "a repeated acceptance shows nothing");
+    assert!(matches!(
+        acceptance_of(&again.written[0]),
+        Acceptance::Created { retry_of: None }
+    ));
+    assert!(
+        again.published.is_empty(),
+        "a repeated acceptance shows nothing"
+    );
     let mut other = acceptance(caller, created(store, None));
     other.delegation.terms.key = terms.key;
-    assert!(matches!(acceptance_of(&store.write(accept(&other))), Acceptance::IdTaken));
+    assert!(matches!(
+        acceptance_of(&store.write(accept(&other))),
+        Acceptance::IdTaken
+    ));
 }
 
 pub(crate) fn a_key_is_used_once(store: &TestStore) {
@@ -39,12 +52,20 @@ pub(crate) fn a_key_is_used_once(store: &TestStore) {
     let first = keyed(caller, target, "k", 1);
     store.commit(&[accept(&first)]);
     let replay = store.write(accept(&keyed(caller, target, "k", 1)));
-    let Acceptance::Replayed { id, status } = acceptance_of(&replay) else { panic!("{replay:?}") };
-    assert_eq!((id, *status), (&first.delegation.terms.key.id, Status::Pending));
+    let Acceptance::Replayed { id, status } = acceptance_of(&replay) else {
+        panic!("{replay:?}")
+    };
+    assert_eq!(
+        (id, *status),
+        (&first.delegation.terms.key.id, Status::Pending)
+    );
     let mismatch = store.write(accept(&keyed(caller, target, "k", 2)));
     assert!(matches!(acceptance_of(&mismatch), Acceptance::KeyMismatch));
     let elsewhere = store.write(accept(&keyed(target, caller, "k", 2)));
-    assert!(matches!(acceptance_of(&elsewhere), Acceptance::Created { .. }));
+    assert!(matches!(
+        acceptance_of(&elsewhere),
+        Acceptance::Created { .. }
+    ));
     let long = "k".repeat(100_000);
     for _ in 0..2 {
         store.commit(&[accept(&keyed(caller, target, &long, 3))]);
@@ -62,23 +83,34 @@ pub(crate) fn a_failed_key_is_given_back(store: &TestStore) {
     let second = keyed(caller, target, "k", 1);
     for _ in 0..2 {
         let retried = store.write(accept(&second));
-        let Acceptance::Created { retry_of } = acceptance_of(&retried) else { panic!("{retried:?}") };
+        let Acceptance::Created { retry_of } = acceptance_of(&retried) else {
+            panic!("{retried:?}")
+        };
         assert_eq!(retry_of.as_ref(), Some(&first.delegation.terms.key.id));
     }
     let replay = store.write(accept(&keyed(caller, target, "k", 1)));
-    assert!(matches!(acceptance_of(&replay), Acceptance::Replayed { .. }));
+    assert!(matches!(
+        acceptance_of(&replay),
+        Acceptance::Replayed { .. }
+    ));
 }
 
 pub(crate) fn one_key_twice_in_a_batch(store: &TestStore) {
     let (caller, target) = (created(store, None), created(store, None));
-    let batch: Vec<Write> =
-        [1, 1, 2].iter().map(|print| accept(&keyed(caller, target, "k", *print))).collect();
+    let batch: Vec<Write> = [1, 1, 2]
+        .iter()
+        .map(|print| accept(&keyed(caller, target, "k", *print)))
+        .collect();
     let commit = store.commit(&batch);
     let answers: Vec<&Acceptance> = commit.written.iter().map(acceptance_of).collect();
     assert!(
         matches!(
             answers[..],
-            [Acceptance::Created { .. }, Acceptance::Replayed { .. }, Acceptance::KeyMismatch]
+            [
+                Acceptance::Created { .. },
+                Acceptance::Replayed { .. },
+                Acceptance::KeyMismatch
+            ]
         ),
         "{answers:?}"
     );
@@ -86,7 +118,11 @@ pub(crate) fn one_key_twice_in_a_batch(store: &TestStore) {
 
 pub(crate) fn one_key_from_many_writers(store: &TestStore) {
     let (caller, target) = (created(store, None), created(store, None));
-    let threads = if store.engine == Engine::Postgres { 60 } else { 8 };
+    let threads = if store.engine == Engine::Postgres {
+        60
+    } else {
+        8
+    };
     let answers: Vec<Written> = std::thread::scope(|scope| {
         let tries: Vec<_> = (0..threads)
             .map(|_| {
@@ -112,17 +148,29 @@ pub(crate) fn a_repeated_commit_changes_nothing(store: &TestStore) {
     assert!(matches!(again.written[..], [Written::Advanced]));
     assert!(again.published.is_empty());
     let stale = store.write(advance_write(&terms, 2, &living(1, State::Pending)));
-    assert!(matches!(stale, Written::Advanced), "same revision and incarnation are one change");
+    assert!(
+        matches!(stale, Written::Advanced),
+        "same revision and incarnation are one change"
+    );
     let skipped = store.write(advance_write(&terms, 9, &failed("x")));
     assert!(matches!(skipped, Written::Stale));
     let mut newer = advance(&terms, 3, &completed("done"));
     newer.incarnation = Incarnation(4);
     newer.feed = Feed::default();
-    assert!(matches!(store.write(Write::Advance(Box::new(newer))), Written::Advanced));
+    assert!(matches!(
+        store.write(Write::Advance(Box::new(newer))),
+        Written::Advanced
+    ));
     let old = store.write(advance_write(&terms, 4, &failed("x")));
-    assert!(matches!(old, Written::Stale), "an older incarnation must not move it");
+    assert!(
+        matches!(old, Written::Stale),
+        "an older incarnation must not move it"
+    );
     let read = loaded(store, &terms.key);
-    assert_eq!((read.revision, read.incarnation), (Revision(3), Incarnation(4)));
+    assert_eq!(
+        (read.revision, read.incarnation),
+        (Revision(3), Incarnation(4))
+    );
     assert_eq!(activity(store, everything(terms.key.caller)).len(), 3);
 }
 
@@ -137,15 +185,24 @@ fn states() -> Vec<State> {
     ];
     let mut states = vec![State::Pending];
     for phase in phases {
-        let working = Working { phase, heard_at: tick() };
+        let working = Working {
+            phase,
+            heard_at: tick(),
+        };
         states.push(State::Working(working.clone()));
         states.push(State::Stuck(working));
     }
     for waiting_for in WaitingFor::ALL {
-        states.push(State::Queued(Wait { waiting_for: *waiting_for, until: tick() }));
+        states.push(State::Queued(Wait {
+            waiting_for: *waiting_for,
+            until: tick(),
+        }));
     }
     for task in [None, task] {
-        states.push(State::InputRequired(Box::new(Question { task, text: "which?".into() })));
+        states.push(State::InputRequired(Box::new(Question {
+            task,
+            text: "which?".into(),
+        })));
     }
     states
 }
@@ -153,34 +210,56 @@ fn states() -> Vec<State> {
 fn endings() -> Vec<Ended> {
     let mut endings = vec![
         Ending::Completed { text: "".into() },
-        Ending::Completed { text: "text 🦀".into() },
+        Ending::Completed {
+            text: "text 🦀".into(),
+        },
         Ending::Cancelled { reason: "".into() },
-        Ending::Cancelled { reason: "why".into() },
+        Ending::Cancelled {
+            reason: "why".into(),
+        },
     ];
     let failures = ErrorClass::ALL.iter();
-    endings.extend(failures.map(|class| Ending::Failed { class: *class, detail: "d".into() }));
-    let late = |with: bool| with.then(|| LateResult { text: "late".into(), at: tick() });
+    endings.extend(failures.map(|class| Ending::Failed {
+        class: *class,
+        detail: "d".into(),
+    }));
+    let late = |with: bool| {
+        with.then(|| LateResult {
+            text: "late".into(),
+            at: tick(),
+        })
+    };
     endings
         .into_iter()
         .flat_map(|ending| [false, true].map(|with| (ending.clone(), with)))
-        .map(|(ending, with)| Ended { ending, at: tick(), late: late(with) })
+        .map(|(ending, with)| Ended {
+            ending,
+            at: tick(),
+            late: late(with),
+        })
         .collect()
 }
 
 pub(crate) fn every_state_reads_back(store: &TestStore) {
     let caller = created(store, None);
     let mut writer = store.store.writer().unwrap();
-    let ends = endings().into_iter().map(|ended| State::Ended(Box::new(ended)));
+    let ends = endings()
+        .into_iter()
+        .map(|ended| State::Ended(Box::new(ended)));
     for state in states().into_iter().chain(ends) {
         let begin = acceptance(caller, caller);
         let life = living(7, state);
         let terms = &begin.delegation.terms;
         let busy = State::Working(Working {
-            phase: Phase::Received { task: Some(RemoteTaskId("before".into())) },
+            phase: Phase::Received {
+                task: Some(RemoteTaskId("before".into())),
+            },
             heard_at: tick(),
         });
         let first = advance_write(terms, 2, &living(6, busy));
-        writer.commit(&[accept(&begin), first, advance_write(terms, 3, &life)]).unwrap();
+        writer
+            .commit(&[accept(&begin), first, advance_write(terms, 3, &life)])
+            .unwrap();
         let read = loaded(store, &terms.key);
         assert_eq!((read.life, read.revision), (life, Revision(3)));
     }
@@ -188,14 +267,26 @@ pub(crate) fn every_state_reads_back(store: &TestStore) {
     assert!(store.read(move |reader| reader.load(&key)).is_none());
     store.sql("UPDATE delegations SET waiting_for = 'nonsense' WHERE status = 'queued'");
     let broken = store.try_read(|reader| reader.live(None, 1_000));
-    assert!(matches!(broken, Err(Error::Unreadable { column: "waiting_for", .. })), "{broken:?}");
+    assert!(
+        matches!(
+            broken,
+            Err(Error::Unreadable {
+                column: "waiting_for",
+                ..
+            })
+        ),
+        "{broken:?}"
+    );
 }
 
 pub(crate) fn history_is_kept_and_bounded(store: &TestStore) {
     let terms = begun(store);
     let mut writes: Vec<Write> = (2..=204)
         .map(|revision| {
-            let wait = Wait { waiting_for: WaitingFor::Busy, until: tick() };
+            let wait = Wait {
+                waiting_for: WaitingFor::Busy,
+                until: tick(),
+            };
             advance_write(&terms, revision, &living(1, State::Queued(wait)))
         })
         .collect();
@@ -206,11 +297,17 @@ pub(crate) fn history_is_kept_and_bounded(store: &TestStore) {
     let key = terms.key.clone();
     let view = store.read(move |reader| reader.view(&key)).unwrap();
     let words: Vec<&str> = view.history.iter().map(|entry| &*entry.status).collect();
-    assert_eq!((words.len(), words[0], words[1]), (201, "pending", "queued"));
+    assert_eq!(
+        (words.len(), words[0], words[1]),
+        (201, "pending", "queued")
+    );
     assert_eq!(view.history[1].detail.as_deref(), Some("busy"));
     assert_eq!(view.history[200].detail.as_deref(), Some("broke 🦀"));
     assert_eq!(view.raw_reply.as_deref(), Some(&b"raw\0\xff"[..]));
-    assert_eq!((view.task_preview.as_str(), view.retry_of), ("the task", None));
+    assert_eq!(
+        (view.task_preview.as_str(), view.retry_of),
+        ("the task", None)
+    );
 }
 
 pub(crate) fn an_ending_is_written_once(store: &TestStore) {
@@ -232,8 +329,19 @@ pub(crate) fn an_ending_is_written_once(store: &TestStore) {
              FROM activity_logs WHERE method = 'delegate_result' AND activity_type = '{activity_type}'",
             ActivityId::mint()
         );
-        let copy = if store.engine == Engine::Postgres { copy.replacen("SELECT '", "SELECT uuid '", 1) } else { copy };
-        assert!(store.try_sql(&copy).unwrap_err().to_lowercase().contains("unique"), "{copy}");
+        let copy = if store.engine == Engine::Postgres {
+            copy.replacen("SELECT '", "SELECT uuid '", 1)
+        } else {
+            copy
+        };
+        assert!(
+            store
+                .try_sql(&copy)
+                .unwrap_err()
+                .to_lowercase()
+                .contains("unique"),
+            "{copy}"
+        );
     }
     let audited = store.read(|reader| reader.audit(None, 10, Timestamp(0)));
     assert_eq!(audited.iter().flat_map(audit).collect::<Vec<_>>(), []);
@@ -241,118 +349,4 @@ pub(crate) fn an_ending_is_written_once(store: &TestStore) {
     let counts = store.read(|reader| reader.counts());
     assert_eq!(counts.len(), 10);
     assert!(counts.contains(&(Status::Completed, 1)) && counts.contains(&(Status::Failed, 0)));
-}
-
-pub(crate) fn lists_page_without_loss(store: &TestStore) {
-    let (one, two) = (created(store, None), created(store, None));
-    let at = tick();
-    let mut writes = Vec::new();
-    for number in 0..60 {
-        let (from, to) = if number % 2 == 0 { (one, two) } else { (two, one) };
-        let mut begin = acceptance(from, to);
-        if number < 40 {
-            begin.delegation.terms.created_at = at;
-        }
-        writes.push(accept(&begin));
-    }
-    store.commit(&writes);
-    for party in [None, Some(one)] {
-        let mut seen = Vec::new();
-        let mut before = None;
-        loop {
-            let statuses = vec![Status::Pending, Status::Failed];
-            let filter = DelegationFilter { party, statuses, before: before.clone(), limit: 7 };
-            let page = store.read(move |reader| reader.delegations(&filter));
-            let Some(last) = page.last() else { break };
-            before = Some((last.created_at, last.key.id.clone()));
-            seen.extend(page.into_iter().map(|line| (line.created_at, line.key.id.to_string())));
-        }
-        assert_eq!(seen.len(), 60);
-        assert!(seen.is_sorted_by(|newer, older| newer > older), "newest first, each once");
-    }
-    let mut live = Vec::new();
-    loop {
-        let after: Option<DelegationKey> = live.last().cloned();
-        let page = store.read(move |reader| reader.live(after.as_ref(), 7));
-        if page.is_empty() {
-            break;
-        }
-        live.extend(page.into_iter().map(|loaded| loaded.terms.key));
-    }
-    assert_eq!(live.iter().collect::<HashSet<_>>().len(), 60);
-    assert_eq!(live.len(), 60);
-}
-
-pub(crate) fn a_party_finds_its_delegations(store: &TestStore) {
-    let [one, two, three] = std::array::from_fn(|_| created(store, None));
-    let id = DelegationId::from_text("mine");
-    let begin = |caller, target| {
-        let mut accept = acceptance(caller, target);
-        accept.delegation.terms.key.id = DelegationId::from_text("mine");
-        accept
-    };
-    store.commit(&[accept(&begin(one, three)), accept(&begin(two, three)), accept(&begin(three, one))]);
-    for (party, caller) in [(one, one), (two, two), (three, three)] {
-        let id = id.clone();
-        let key = store.read(move |reader| reader.find_key(party, &id)).unwrap();
-        assert_eq!(key.caller, caller);
-    }
-    store.commit(&[accept(&acceptance(one, two))]);
-    let found = store.read(move |reader| reader.find_key(created_nowhere(), &id));
-    assert!(found.is_none());
-    let line = DelegationFilter { party: Some(two), statuses: vec![], before: None, limit: 10 };
-    assert_eq!(store.read(move |reader| reader.delegations(&line)).len(), 2);
-}
-
-fn created_nowhere() -> WorkspaceId {
-    WorkspaceId::mint()
-}
-
-pub(crate) fn strange_text_is_stored(store: &TestStore) {
-    let caller = created(store, None);
-    let mut begin = acceptance(caller, caller);
-    let long = format!("a\0b🦀{}", "漢".repeat(350_000));
-    begin.delegation.task = long.as_str().into();
-    begin.delegation.terms.key.id = DelegationId::from_text("nul\0 and 🦀");
-    let begin = Accept { feed: accepted_feed(&begin.delegation, "t\0"), ..begin };
-    let terms = begin.delegation.terms.clone();
-    let life = completed(&long);
-    let written = store.commit(&[accept(&begin), advance_write(&terms, 2, &life)]).written;
-    assert!(matches!(written[..], [Written::Accepted(_), Written::Advanced]), "{written:?}");
-    let read = loaded(store, &terms.key);
-    let clean = long.replace('\0', "\u{fffd}");
-    let State::Ended(ended) = read.life.state else { panic!("not ended") };
-    assert_eq!(ended.ending, Ending::Completed { text: clean.as_str().into() });
-    let all = DelegationFilter { party: None, statuses: vec![], before: None, limit: 10 };
-    let lines = store.read(move |reader| reader.delegations(&all));
-    assert!(lines[0].task_preview.len() <= 4096 && clean.starts_with(&lines[0].task_preview));
-    assert!(clean.starts_with(lines[0].result_preview.as_deref().unwrap()));
-    let rows = activity(store, everything(caller));
-    assert_eq!(rows.len(), 3);
-    let body = rows[0].response_body.as_ref().unwrap();
-    let json: serde_json::Value = serde_json::from_str(&body.0).unwrap();
-    assert_eq!(json["text"], serde_json::json!(clean));
-}
-
-pub(crate) fn the_audit_finds_what_is_wrong(store: &TestStore) {
-    let good = begun(store);
-    let bad = begun(store);
-    store.commit(&[
-        advance_write(&good, 2, &completed("x")),
-        advance_write(&bad, 2, &failed("y")),
-    ]);
-    let violations = || {
-        let audited = store.read(|reader| reader.audit(None, 100, Timestamp(0)));
-        audited.iter().flat_map(audit).map(|one| (one.key, one.rule)).collect::<Vec<_>>()
-    };
-    assert_eq!(violations(), []);
-    store.sql(&format!(
-        "DELETE FROM activity_logs WHERE activity_type = 'a2a_receive' AND delegation_id = '{}'",
-        bad.key.id
-    ));
-    let found = violations();
-    assert_eq!(found.len(), 1);
-    assert!(found[0].0 == bad.key && found[0].1.contains("one reply"), "{found:?}");
-    store.sql("UPDATE delegations SET ended_at = NULL");
-    assert_eq!(violations().len(), 3);
 }

@@ -12,14 +12,21 @@ use crate::support::*;
 pub(crate) fn rows_of_one_instant_page_without_loss(store: &TestStore) {
     let workspace = created(store, None);
     let at = tick();
-    let rows: Vec<FeedRow> =
-        (0..1_000).map(|_| FeedRow { created_at: at, ..log_row(workspace) }).collect();
+    let rows: Vec<FeedRow> = (0..1_000)
+        .map(|_| FeedRow {
+            created_at: at,
+            ..log_row(workspace)
+        })
+        .collect();
     store.commit(&rows.iter().map(log).collect::<Vec<_>>());
     let written: Vec<ActivityId> = rows.iter().map(|row| row.id).collect();
     let (mut forward, mut after) = (Vec::new(), Position(0));
     loop {
-        let filter =
-            ActivityFilter { after_position: Some(after), limit: 7, ..everything(workspace) };
+        let filter = ActivityFilter {
+            after_position: Some(after),
+            limit: 7,
+            ..everything(workspace)
+        };
         let page = activity(store, filter);
         let Some(last) = page.last() else { break };
         after = last.position;
@@ -28,7 +35,11 @@ pub(crate) fn rows_of_one_instant_page_without_loss(store: &TestStore) {
     assert_eq!(forward, written);
     let (mut backward, mut before) = (Vec::new(), None);
     loop {
-        let filter = ActivityFilter { before_position: before, limit: 7, ..everything(workspace) };
+        let filter = ActivityFilter {
+            before_position: before,
+            limit: 7,
+            ..everything(workspace)
+        };
         let page = activity(store, filter);
         let Some(last) = page.last() else { break };
         before = Some(last.position);
@@ -40,7 +51,10 @@ pub(crate) fn rows_of_one_instant_page_without_loss(store: &TestStore) {
 
 pub(crate) fn filters_hold_together(store: &TestStore) {
     let [own, peer, other] = std::array::from_fn(|_| created(store, None));
-    let canvas = FeedRow { method: Some("notify".into()), ..log_row(own) };
+    let canvas = FeedRow {
+        method: Some("notify".into()),
+        ..log_row(own)
+    };
     let sent = FeedRow {
         activity_type: ActivityType::A2aSend,
         source: Some(own),
@@ -58,20 +72,71 @@ pub(crate) fn filters_hold_together(store: &TestStore) {
     };
     let foreign = log_row(other);
     let commit = store.commit(&[log(&canvas), log(&sent), log(&taken), log(&foreign)]);
-    assert!(matches!(commit.written[..], [Written::Logged(_), .., Written::Logged(Position(4))]));
-    let ids = |filter| activity(store, filter).into_iter().map(|row| row.id).collect::<Vec<_>>();
+    assert!(matches!(
+        commit.written[..],
+        [Written::Logged(_), .., Written::Logged(Position(4))]
+    ));
+    each_filter(store, [&canvas, &sent, &taken], peer);
+    reads_back(store, &sent, peer);
+}
+
+fn each_filter(store: &TestStore, [canvas, sent, taken]: [&FeedRow; 3], peer: WorkspaceId) {
+    let own = sent.workspace;
+    let ids = |filter| {
+        activity(store, filter)
+            .into_iter()
+            .map(|row| row.id)
+            .collect::<Vec<_>>()
+    };
     let base = || everything(own);
     let text = |word: &str| Some(word.to_owned());
     assert_eq!(ids(base()), [taken.id, sent.id, canvas.id]);
-    assert_eq!(ids(ActivityFilter { activity_type: text("a2a_send"), ..base() }), [sent.id]);
-    assert_eq!(ids(ActivityFilter { activity_type: text("no such"), ..base() }), []);
-    let source = |filter| ActivityFilter { source: Some(filter), ..base() };
+    assert_eq!(
+        ids(ActivityFilter {
+            activity_type: text("a2a_send"),
+            ..base()
+        }),
+        [sent.id]
+    );
+    assert_eq!(
+        ids(ActivityFilter {
+            activity_type: text("no such"),
+            ..base()
+        }),
+        []
+    );
+    let source = |filter| ActivityFilter {
+        source: Some(filter),
+        ..base()
+    };
     assert_eq!(ids(source(SourceFilter::Canvas)), [canvas.id]);
     assert_eq!(ids(source(SourceFilter::Agent)), [taken.id, sent.id]);
-    assert_eq!(ids(ActivityFilter { peer: Some(peer), ..base() }), [taken.id, sent.id]);
-    assert_eq!(ids(ActivityFilter { since: Some(sent.created_at), ..base() }), [taken.id, sent.id]);
-    assert_eq!(ids(ActivityFilter { before: Some(sent.created_at), ..base() }), [canvas.id]);
-    let after = ActivityFilter { after_position: Some(Position(1)), limit: 1, ..base() };
+    assert_eq!(
+        ids(ActivityFilter {
+            peer: Some(peer),
+            ..base()
+        }),
+        [taken.id, sent.id]
+    );
+    assert_eq!(
+        ids(ActivityFilter {
+            since: Some(sent.created_at),
+            ..base()
+        }),
+        [taken.id, sent.id]
+    );
+    assert_eq!(
+        ids(ActivityFilter {
+            before: Some(sent.created_at),
+            ..base()
+        }),
+        [canvas.id]
+    );
+    let after = ActivityFilter {
+        after_position: Some(Position(1)),
+        limit: 1,
+        ..base()
+    };
     assert_eq!(ids(after), [sent.id], "oldest first after a place");
     let narrow = ActivityFilter {
         peer: Some(peer),
@@ -82,14 +147,27 @@ pub(crate) fn filters_hold_together(store: &TestStore) {
         ..base()
     };
     assert_eq!(ids(narrow), [taken.id]);
-    let row = activity(store, base()).remove(1);
-    assert_eq!((row.summary.as_deref(), row.error_detail.as_deref()), (Some("s"), Some("e")));
-    assert_eq!((row.duration_ms, row.source, row.target), (Some(12), Some(own), Some(peer)));
+}
+
+fn reads_back(store: &TestStore, sent: &FeedRow, peer: WorkspaceId) {
+    let (own, id) = (sent.workspace, sent.id);
+    let row = activity(store, everything(own)).remove(1);
+    assert_eq!(
+        (row.summary.as_deref(), row.error_detail.as_deref()),
+        (Some("s"), Some("e"))
+    );
+    assert_eq!(
+        (row.duration_ms, row.source, row.target),
+        (Some(12), Some(own), Some(peer))
+    );
     assert_eq!(row.created_at, sent.created_at);
     let body: serde_json::Value = serde_json::from_str(&row.request_body.unwrap().0).unwrap();
     assert_eq!(body, serde_json::json!({"a": [1, null]}));
     let places = store.read(move |reader| {
-        Ok((reader.activity_position(own, sent.id)?, reader.activity_position(peer, sent.id)?))
+        Ok((
+            reader.activity_position(own, id)?,
+            reader.activity_position(peer, id)?,
+        ))
     });
     assert_eq!(places, (Some(Position(2)), None));
     let nowhere = store.write(log(&log_row(WorkspaceId::mint())));
@@ -99,56 +177,37 @@ pub(crate) fn filters_hold_together(store: &TestStore) {
 pub(crate) fn the_delegate_row_shows_where_the_delegation_stands(store: &TestStore) {
     let terms = begun(store);
     let row = || activity(store, everything(terms.key.caller)).pop().unwrap();
-    assert_eq!((row().status.as_str(), row().error_detail), ("pending", None));
+    assert_eq!(
+        (row().status.as_str(), row().error_detail),
+        ("pending", None)
+    );
     store.commit(&[advance_write(&terms, 2, &failed("broken"))]);
-    assert_eq!((row().method.as_deref(), row().status.as_str()), (Some("delegate"), "failed"));
+    assert_eq!(
+        (row().method.as_deref(), row().status.as_str()),
+        (Some("delegate"), "failed")
+    );
     assert_eq!(row().error_detail.as_deref(), Some("broken"));
 }
 
 /// Lesson X02: once a reader has seen a place, no new row ever appears at or below it.
 pub(crate) fn positions_follow_commits(store: &TestStore) {
     let workspace = created(store, None);
-    let (writers, commits) = if store.engine == Engine::Postgres { (8, 40) } else { (3, 40) };
+    let writers = if store.engine == Engine::Postgres {
+        8
+    } else {
+        3
+    };
     let done = AtomicBool::new(false);
     let (written, seen) = std::thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let (mut seen, mut after) = (Vec::new(), Position(0));
-            loop {
-                let last_look = done.load(Ordering::SeqCst);
-                let filter = ActivityFilter { after_position: Some(after), ..everything(workspace) };
-                for row in activity(store, filter) {
-                    assert!(row.position > after, "a place went backwards");
-                    after = row.position;
-                    seen.push(row.id);
-                }
-                if last_look {
-                    return seen;
-                }
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        });
+        let reader = scope.spawn(|| poll_until(store, workspace, &done));
         let threads: Vec<_> = (0..writers)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut writer = store.store.writer().unwrap();
-                    let mut ids = Vec::new();
-                    for _ in 0..commits {
-                        let rows: Vec<FeedRow> =
-                            (0..1 + rand::random::<u8>() % 5).map(|_| log_row(workspace)).collect();
-                        let mut writes: Vec<Write> = rows.iter().map(log).collect();
-                        writes.push(Write::Record(Box::new(event(workspace))));
-                        writer.commit(&writes).unwrap();
-                        ids.extend(rows.iter().map(|row| row.id));
-                        let pause = u64::from(rand::random::<u8>() % 8);
-                        std::thread::sleep(Duration::from_millis(pause));
-                    }
-                    ids
-                })
-            })
+            .map(|_| scope.spawn(|| write_at_random(store, workspace)))
             .collect();
         let holder = (store.engine == Engine::Postgres).then(|| scope.spawn(|| hold(store, &done)));
-        let written: Vec<ActivityId> =
-            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        let written: Vec<ActivityId> = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect();
         done.store(true, Ordering::SeqCst);
         if let Some(holder) = holder {
             holder.join().unwrap();
@@ -156,11 +215,54 @@ pub(crate) fn positions_follow_commits(store: &TestStore) {
         (written, reader.join().unwrap())
     });
     assert_eq!(seen.len(), written.len());
-    assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), written.into_iter().collect());
+    assert_eq!(
+        seen.into_iter().collect::<BTreeSet<_>>(),
+        written.into_iter().collect()
+    );
     let last = store.read(|reader| reader.last_position());
     let rows = store.number("SELECT count(*) FROM activity_logs");
     let events = store.number("SELECT count(*) FROM structure_events");
-    assert_eq!(last.0, rows + events, "rows and events share one order without gaps");
+    assert_eq!(
+        last.0,
+        rows + events,
+        "rows and events share one order without gaps"
+    );
+}
+
+fn poll_until(store: &TestStore, workspace: WorkspaceId, done: &AtomicBool) -> Vec<ActivityId> {
+    let (mut seen, mut after) = (Vec::new(), Position(0));
+    loop {
+        let last_look = done.load(Ordering::SeqCst);
+        let filter = ActivityFilter {
+            after_position: Some(after),
+            ..everything(workspace)
+        };
+        for row in activity(store, filter) {
+            assert!(row.position > after, "a place went backwards");
+            after = row.position;
+            seen.push(row.id);
+        }
+        if last_look {
+            return seen;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn write_at_random(store: &TestStore, workspace: WorkspaceId) -> Vec<ActivityId> {
+    let mut writer = store.store.writer().unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..40 {
+        let rows: Vec<FeedRow> = (0..=rand::random::<u8>() % 5)
+            .map(|_| log_row(workspace))
+            .collect();
+        let mut batch: Vec<Write> = rows.iter().map(log).collect();
+        batch.push(Write::Record(Box::new(event(workspace))));
+        writer.commit(&batch).unwrap();
+        ids.extend(rows.iter().map(|row| row.id));
+        std::thread::sleep(Duration::from_millis(u64::from(rand::random::<u8>() % 8)));
+    }
+    ids
 }
 
 /// Stands for a slow node: takes the counter's lock, holds it, and gives it back without having taken a place.
@@ -176,12 +278,19 @@ fn hold(store: &TestStore, done: &AtomicBool) {
 
 pub(crate) fn acknowledgements_only_grow(store: &TestStore) {
     let (one, two) = (created(store, None), created(store, None));
-    let ack = |upto| Write::Acknowledge { workspace: one, upto: Position(upto) };
+    let ack = |upto| Write::Acknowledge {
+        workspace: one,
+        upto: Position(upto),
+    };
     let acked = |write| match store.write(write) {
         Written::Acknowledged(position) => position.0,
         other => panic!("{other:?}"),
     };
-    assert_eq!(acked(ack(5)), 0, "an empty feed holds nothing to acknowledge");
+    assert_eq!(
+        acked(ack(5)),
+        0,
+        "an empty feed holds nothing to acknowledge"
+    );
     store.commit(&[log(&log_row(one)), log(&log_row(one)), log(&log_row(two))]);
     assert_eq!(acked(ack(1)), 1);
     assert_eq!(acked(ack(999)), 2, "clamped to its own feed");
@@ -193,20 +302,32 @@ pub(crate) fn acknowledgements_only_grow(store: &TestStore) {
 
 pub(crate) fn events_are_read_in_order(store: &TestStore) {
     let (one, two) = (created(store, None), created(store, None));
-    let events: Vec<FeedEvent> =
-        (0..20).map(|number| event(if number % 2 == 0 { one } else { two })).collect();
+    let events: Vec<FeedEvent> = (0..20)
+        .map(|number| event(if number % 2 == 0 { one } else { two }))
+        .collect();
     let record = |event: &FeedEvent| Write::Record(Box::new(event.clone()));
     let commit = store.commit(&events.iter().map(record).collect::<Vec<_>>());
     assert_eq!(commit.published.len(), 20);
     let again = store.commit(&events.iter().map(record).collect::<Vec<_>>());
-    assert!(again.published.is_empty() && again.written.iter().all(|one| matches!(one, Written::Done)));
+    assert!(
+        again.published.is_empty() && again.written.iter().all(|one| matches!(one, Written::Done))
+    );
     let ids = |views: Vec<EventView>| views.into_iter().map(|view| view.id).collect::<Vec<_>>();
     let all: Vec<EventId> = events.iter().map(|event| event.id).collect();
-    assert_eq!(ids(store.read(|reader| reader.events_after(None, Position(0), 100))), all);
+    assert_eq!(
+        ids(store.read(|reader| reader.events_after(None, Position(0), 100))),
+        all
+    );
     let newest = ids(store.read(|reader| reader.recent_events(None, 3)));
     assert_eq!(newest, [all[19], all[18], all[17]]);
     let own = store.read(move |reader| reader.events_after(Some(one), Position(4), 100));
     assert_eq!(own.len(), 8);
-    assert!(own.iter().all(|view| view.workspace == Some(one) && view.name == "WORKSPACE_ONLINE"));
-    assert_eq!(ids(store.read(move |reader| reader.recent_events(Some(two), 1))), [all[19]]);
+    assert!(
+        own.iter()
+            .all(|view| view.workspace == Some(one) && view.name == "WORKSPACE_ONLINE")
+    );
+    assert_eq!(
+        ids(store.read(move |reader| reader.recent_events(Some(two), 1))),
+        [all[19]]
+    );
 }

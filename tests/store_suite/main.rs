@@ -3,8 +3,16 @@
 //! `BATON_TEST_POSTGRES_URL` names a server where databases may be made, `postgres://postgres@127.0.0.1:5432/postgres`
 //! for instance. Without it the PostgreSQL half fails, unless `BATON_TEST_SKIP_POSTGRES=1` says that this is meant.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "clippy takes the helpers of an integration test for production code"
+)]
+
 mod delegations;
 mod feed;
+mod lists;
 mod support;
 mod trouble;
 mod workspaces;
@@ -39,6 +47,8 @@ suite! {
         every_state_reads_back,
         history_is_kept_and_bounded,
         an_ending_is_written_once,
+    }
+    lists {
         lists_page_without_loss,
         a_party_finds_its_delegations,
         strange_text_is_stored,
@@ -85,8 +95,17 @@ fn remote_postgres_in_the_clear_is_refused() {
             assert!(error.to_string().contains("pg-tls"), "{url}: {error}");
         }
     }
-    assert!(matches!(open("mysql://x"), Err(baton::store::Error::Refused(_))));
-    assert!(matches!(open("sqlite://:memory:"), Err(baton::store::Error::Refused(_))));
+    assert!(matches!(
+        open("mysql://x"),
+        Err(baton::store::Error::Refused(_))
+    ));
+    assert!(matches!(
+        open("sqlite://:memory:"),
+        Err(baton::store::Error::Refused(_))
+    ));
     let closed = open("postgres://nobody@127.0.0.1:1/x?sslmode=disable&connect_timeout=2");
-    assert!(matches!(closed, Err(baton::store::Error::Unavailable(_))), "{closed:?}");
+    assert!(
+        matches!(closed, Err(baton::store::Error::Unavailable(_))),
+        "{closed:?}"
+    );
 }

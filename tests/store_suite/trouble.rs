@@ -13,9 +13,14 @@ pub(crate) fn migrations_run_once(store: &TestStore) {
             scope.spawn(|| Store::open(&options(&store.url)).unwrap());
         }
     });
-    assert_eq!(store.number("SELECT count(*) FROM __diesel_schema_migrations"), before);
+    assert_eq!(
+        store.number("SELECT count(*) FROM __diesel_schema_migrations"),
+        before
+    );
     // Starts that meet on a database with nothing in it.
-    let Some(empty) = TestStore::open(store.engine) else { return };
+    let Some(empty) = TestStore::open(store.engine) else {
+        return;
+    };
     empty.sql(match store.engine {
         Engine::Postgres => "DROP SCHEMA public CASCADE; CREATE SCHEMA public;",
         Engine::Sqlite => {
@@ -30,7 +35,10 @@ pub(crate) fn migrations_run_once(store: &TestStore) {
         }
     });
     assert_eq!(empty.number("SELECT count(*) FROM feed_position"), 1);
-    assert_eq!(empty.number("SELECT count(*) FROM __diesel_schema_migrations"), before);
+    assert_eq!(
+        empty.number("SELECT count(*) FROM __diesel_schema_migrations"),
+        before
+    );
     #[cfg(unix)]
     if let Some(path) = store.url.strip_prefix("sqlite://") {
         use std::os::unix::fs::PermissionsExt as _;
@@ -49,37 +57,65 @@ pub(crate) fn a_refused_reply_is_owed(store: &TestStore) {
         advance_write(&owing, 2, &completed("the answer")),
         advance_write(&fine, 2, &completed("x")),
     ]);
-    assert!(matches!(commit.written[..], [Written::Advanced, Written::Advanced]), "{commit:?}");
+    assert!(
+        matches!(commit.written[..], [Written::Advanced, Written::Advanced]),
+        "{commit:?}"
+    );
     assert_eq!((commit.replies_owed, commit.published.len()), (1, 5));
     assert_eq!(loaded(store, &owing.key).life.status(), Status::Completed);
     let owed = store.read(|reader| reader.owed_replies(10));
     assert_eq!(owed.len(), 1);
-    assert_eq!((&owed[0].terms, &owed[0].ending), (&owing, &Ending::Completed { text: "the answer".into() }));
+    assert_eq!(
+        (&owed[0].terms, &owed[0].ending),
+        (
+            &owing,
+            &Ending::Completed {
+                text: "the answer".into()
+            }
+        )
+    );
     let reply = Box::new(reply_row(&owing, &owed[0].ending, tick()));
-    let deliver = Write::DeliverOwed { key: owing.key.clone(), reply };
+    let deliver = Write::DeliverOwed {
+        key: owing.key.clone(),
+        reply,
+    };
     let still = store.commit(std::slice::from_ref(&deliver));
     assert!(matches!(still.written[..], [Written::Failed(_)]) && still.published.is_empty());
     assert_eq!(store.read(|reader| reader.owed_replies(10)).len(), 1);
     store.allow_rows();
     let delivered = store.commit(&[deliver.clone(), deliver]);
     assert_eq!(delivered.published.len(), 1, "exactly one");
-    assert!(matches!(delivered.written[..], [Written::Done, Written::Done]));
+    assert!(matches!(
+        delivered.written[..],
+        [Written::Done, Written::Done]
+    ));
     assert!(store.read(|reader| reader.owed_replies(10)).is_empty());
     let audited = store.read(|reader| reader.audit(None, 10, Timestamp(0)));
-    assert!(audited.iter().all(|one| one.replies == 1 && audit(one).is_empty()), "{audited:?}");
+    assert!(
+        audited
+            .iter()
+            .all(|one| one.replies == 1 && audit(one).is_empty()),
+        "{audited:?}"
+    );
 }
 
 pub(crate) fn a_poisoned_write_stands_alone(store: &TestStore) {
     let terms = begun(store);
     let own = terms.key.caller;
-    let broken = FeedRow { request_body: Some(Json("{not json".into())), ..log_row(own) };
+    let broken = FeedRow {
+        request_body: Some(Json("{not json".into())),
+        ..log_row(own)
+    };
     let twice = workspace(None);
     let create = |workspace: &Workspace| Write::CreateWorkspace {
         workspace: Box::new(workspace.clone()),
         token: None,
         events: vec![],
     };
-    let clash = Workspace { created_at: tick(), ..twice.clone() };
+    let clash = Workspace {
+        created_at: tick(),
+        ..twice.clone()
+    };
     let writes = [
         advance_write(&terms, 2, &completed("x")),
         create(&twice),
@@ -88,12 +124,21 @@ pub(crate) fn a_poisoned_write_stands_alone(store: &TestStore) {
         log(&log_row(own)),
     ];
     let commit = store.commit(&writes);
-    assert!(matches!(commit.written[..2], [Written::Advanced, Written::Done]), "{commit:?}");
-    assert!(matches!(commit.written[2], Written::Failed(_)), "{commit:?}");
+    assert!(
+        matches!(commit.written[..2], [Written::Advanced, Written::Done]),
+        "{commit:?}"
+    );
+    assert!(
+        matches!(commit.written[2], Written::Failed(_)),
+        "{commit:?}"
+    );
     // Only PostgreSQL reads the JSON that it is given.
     let refused = matches!(commit.written[3], Written::Failed(_));
     assert_eq!(refused, store.engine == Engine::Postgres, "{commit:?}");
-    assert!(matches!(commit.written[4], Written::Logged(_)), "{commit:?}");
+    assert!(
+        matches!(commit.written[4], Written::Logged(_)),
+        "{commit:?}"
+    );
     assert_eq!(loaded(store, &terms.key).revision, Revision(2));
 }
 
@@ -103,14 +148,22 @@ pub(crate) fn a_raising_trigger_fails_one_write(store: &TestStore) {
         "NEW.activity_type = 'delegation' AND NEW.delegation_id = '{}'",
         bad.key.id
     ));
-    let batch = [advance_write(&bad, 2, &completed("x")), advance_write(&good, 2, &completed("y"))];
+    let batch = [
+        advance_write(&bad, 2, &completed("x")),
+        advance_write(&good, 2, &completed("y")),
+    ];
     let commit = store.commit(&batch);
-    let [Written::Failed(why), Written::Advanced] = &commit.written[..] else { panic!("{commit:?}") };
+    let [Written::Failed(why), Written::Advanced] = &commit.written[..] else {
+        panic!("{commit:?}")
+    };
     assert!(why.contains("a trigger said no"), "{why}");
     assert_eq!(loaded(store, &bad.key).revision, Revision(1));
     assert_eq!(loaded(store, &good.key).revision, Revision(2));
     store.allow_rows();
-    assert!(matches!(store.commit(&batch).written[..], [Written::Advanced, Written::Advanced]));
+    assert!(matches!(
+        store.commit(&batch).written[..],
+        [Written::Advanced, Written::Advanced]
+    ));
 }
 
 pub(crate) fn a_lost_connection_is_unavailable(store: &TestStore) {
@@ -119,7 +172,10 @@ pub(crate) fn a_lost_connection_is_unavailable(store: &TestStore) {
     }
     let terms = begun(store);
     let mut writer = store.store.writer().unwrap();
-    let step = [advance_write(&terms, 2, &completed("x")), log(&log_row(terms.key.caller))];
+    let step = [
+        advance_write(&terms, 2, &completed("x")),
+        log(&log_row(terms.key.caller)),
+    ];
     store.read(|reader| reader.last_position().map(|_| ()));
     store.sql(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
@@ -127,13 +183,25 @@ pub(crate) fn a_lost_connection_is_unavailable(store: &TestStore) {
     );
     let lost = writer.commit(&step);
     assert!(matches!(lost, Err(Error::Unavailable(_))), "{lost:?}");
-    assert!(matches!(writer.commit(&step), Err(Error::Unavailable(_))), "it stays unusable");
+    assert!(
+        matches!(writer.commit(&step), Err(Error::Unavailable(_))),
+        "it stays unusable"
+    );
     // The pool gives out no broken connection.
     assert_eq!(loaded(store, &terms.key).revision, Revision(1));
     let mut writer = store.store.writer().unwrap();
-    assert!(matches!(writer.commit(&step).unwrap().written[..], [Written::Advanced, Written::Logged(_)]));
+    assert!(matches!(
+        writer.commit(&step).unwrap().written[..],
+        [Written::Advanced, Written::Logged(_)]
+    ));
     let replayed = writer.commit(&step).unwrap();
-    assert!(matches!(replayed.written[..], [Written::Advanced, Written::Logged(_)]), "{replayed:?}");
+    assert!(
+        matches!(
+            replayed.written[..],
+            [Written::Advanced, Written::Logged(_)]
+        ),
+        "{replayed:?}"
+    );
     assert!(replayed.published.is_empty());
     assert_eq!(activity(store, everything(terms.key.caller)).len(), 4);
 }
@@ -147,10 +215,17 @@ pub(crate) fn a_panic_in_a_read_is_an_error(store: &TestStore) {
 }
 
 pub(crate) fn all_connections_taken_is_unavailable(store: &TestStore) {
-    let busy = StoreOptions { read_wait: std::time::Duration::from_millis(100), ..options(&store.url) };
-    let small = Store::open(&StoreOptions { read_connections: 1, ..busy }).unwrap();
+    let busy = StoreOptions {
+        read_wait: std::time::Duration::from_millis(100),
+        ..options(&store.url)
+    };
+    let small = Store::open(&StoreOptions {
+        read_connections: 1,
+        ..busy
+    })
+    .unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let (release, held) = std::sync::mpsc::channel::<()>();
     let (ready, started) = std::sync::mpsc::channel::<()>();
     let slow = runtime.spawn({
         let small = small.clone();
@@ -167,7 +242,7 @@ pub(crate) fn all_connections_taken_is_unavailable(store: &TestStore) {
     started.recv().unwrap();
     let late = runtime.block_on(small.ping());
     assert!(matches!(late, Err(Error::Unavailable(_))), "{late:?}");
-    hold.send(()).unwrap();
+    release.send(()).unwrap();
     runtime.block_on(slow).unwrap().unwrap();
     runtime.block_on(small.ping()).unwrap();
 }
@@ -190,9 +265,15 @@ pub(crate) fn a_locked_or_read_only_database_is_unavailable(store: &TestStore) {
                  CREATE TRIGGER stop BEFORE UPDATE ON feed_position EXECUTE FUNCTION stop()",
             );
             let read_only = writer.commit(&[log(&log_row(own))]);
-            assert!(matches!(read_only, Err(Error::Unavailable(_))), "{read_only:?}");
+            assert!(
+                matches!(read_only, Err(Error::Unavailable(_))),
+                "{read_only:?}"
+            );
             store.sql("DROP TRIGGER stop ON feed_position");
         }
     }
-    assert!(matches!(writer.commit(&[log(&log_row(own))]).unwrap().written[..], [Written::Logged(_)]));
+    assert!(matches!(
+        writer.commit(&[log(&log_row(own))]).unwrap().written[..],
+        [Written::Logged(_)]
+    ));
 }

@@ -26,9 +26,15 @@ pub(crate) fn a_workspace_reads_back(store: &TestStore) {
         token: Some(token(id, 1)),
         events: vec![event(id)],
     };
-    assert_eq!(store.commit(std::slice::from_ref(&create)).published.len(), 1);
+    assert_eq!(
+        store.commit(std::slice::from_ref(&create)).published.len(),
+        1
+    );
     let again = store.commit(&[create]);
-    assert!(matches!(again.written[..], [Written::Done]) && again.published.is_empty(), "{again:?}");
+    assert!(
+        matches!(again.written[..], [Written::Done]) && again.published.is_empty(),
+        "{again:?}"
+    );
     assert_eq!(read_one(store, id), Some(made.clone()));
     assert_eq!(owner(store, 1), Some(id));
     let at = tick();
@@ -37,7 +43,12 @@ pub(crate) fn a_workspace_reads_back(store: &TestStore) {
         parent: Some(None),
         place: Some((3.0, 4.0)),
         status: Some(WorkspaceStatus::Degraded),
-        heartbeat: Some(Heartbeat { at, active_tasks: 2, current_task: "a\0".to_owned(), ..Heartbeat::default() }),
+        heartbeat: Some(Heartbeat {
+            at,
+            active_tasks: 2,
+            current_task: "a\0".to_owned(),
+            ..Heartbeat::default()
+        }),
         ..WorkspacePatch::default()
     };
     let change = |id, patch: &WorkspacePatch| Write::PatchWorkspace {
@@ -71,61 +82,146 @@ pub(crate) fn a_family_is_found(store: &TestStore) {
     let (left, right) = (created(store, Some(root)), created(store, Some(root)));
     let leaf = created(store, Some(left));
     let gone = created(store, Some(left));
-    let remove = |id| Write::RemoveWorkspaces { ids: vec![id], purge: false, events: vec![], at: tick() };
+    let remove = |id| Write::RemoveWorkspaces {
+        ids: vec![id],
+        purge: false,
+        events: vec![],
+        at: tick(),
+    };
     store.commit(&[remove(gone)]);
     let ids = |found: Vec<Workspace>| found.into_iter().map(|one| one.id).collect::<Vec<_>>();
-    assert_eq!(store.read(move |reader| reader.ancestry(leaf)), [leaf, left, root]);
-    assert_eq!(store.read(|reader| reader.ancestry(WorkspaceId::mint())), []);
-    assert_eq!(ids(store.read(move |reader| reader.descendants(root))), [left, right, leaf]);
-    assert_eq!(ids(store.read(move |reader| reader.peers(left))), [right, leaf, root]);
-    assert_eq!(ids(store.read(move |reader| reader.peers(root))), [left, right]);
-    assert_eq!(ids(store.read(|reader| reader.workspaces())), [root, left, right, leaf]);
-    assert_eq!(read_one(store, gone).unwrap().status, WorkspaceStatus::Removed);
+    assert_eq!(
+        store.read(move |reader| reader.ancestry(leaf)),
+        [leaf, left, root]
+    );
+    assert_eq!(
+        store.read(|reader| reader.ancestry(WorkspaceId::mint())),
+        []
+    );
+    assert_eq!(
+        ids(store.read(move |reader| reader.descendants(root))),
+        [left, right, leaf]
+    );
+    assert_eq!(
+        ids(store.read(move |reader| reader.peers(left))),
+        [right, leaf, root]
+    );
+    assert_eq!(
+        ids(store.read(move |reader| reader.peers(root))),
+        [left, right]
+    );
+    assert_eq!(
+        ids(store.read(|reader| reader.workspaces())),
+        [root, left, right, leaf]
+    );
+    assert_eq!(
+        read_one(store, gone).unwrap().status,
+        WorkspaceStatus::Removed
+    );
     // Parents that point at each other end somewhere.
-    let patch = WorkspacePatch { parent: Some(Some(leaf)), ..WorkspacePatch::default() };
-    store.commit(&[Write::PatchWorkspace { id: root, patch: Box::new(patch), events: vec![], at: tick() }]);
+    let patch = WorkspacePatch {
+        parent: Some(Some(leaf)),
+        ..WorkspacePatch::default()
+    };
+    store.commit(&[Write::PatchWorkspace {
+        id: root,
+        patch: Box::new(patch),
+        events: vec![],
+        at: tick(),
+    }]);
     assert_eq!(store.read(move |reader| reader.ancestry(leaf)).len(), 32);
     assert_eq!(store.read(move |reader| reader.descendants(root)).len(), 3);
 }
 
 pub(crate) fn tokens_are_counted_and_revoked(store: &TestStore) {
     let id = created(store, None);
-    let mint = |token: &NewToken| Write::MintToken { token: token.clone(), limit: 2 };
+    let mint = |token: &NewToken| Write::MintToken {
+        token: token.clone(),
+        limit: 2,
+    };
     let (one, two, three) = (token(id, 1), token(id, 2), token(id, 3));
     let commit = store.commit(&[mint(&one), mint(&two), mint(&three), mint(&two)]);
     assert!(
-        matches!(commit.written[..], [Written::Done, Written::Done, Written::TooManyTokens, Written::Done]),
+        matches!(
+            commit.written[..],
+            [
+                Written::Done,
+                Written::Done,
+                Written::TooManyTokens,
+                Written::Done
+            ]
+        ),
         "{commit:?}"
     );
     let listed = store.read(move |reader| reader.tokens(id, 10, 0));
-    assert_eq!(listed.iter().map(|view| view.id).collect::<Vec<_>>(), [two.id, one.id]);
-    assert_eq!((listed[0].prefix.as_str(), listed[0].last_used_at), ("abcdefgh", None));
+    assert_eq!(
+        listed.iter().map(|view| view.id).collect::<Vec<_>>(),
+        [two.id, one.id]
+    );
+    assert_eq!(
+        (listed[0].prefix.as_str(), listed[0].last_used_at),
+        ("abcdefgh", None)
+    );
     let at = tick();
-    let revoke = |token: TokenId, at| Write::RevokeToken { workspace: id, token, at };
+    let revoke = |token: TokenId, at| Write::RevokeToken {
+        workspace: id,
+        token,
+        at,
+    };
     assert!(matches!(store.write(revoke(one.id, at)), Written::Done));
-    assert!(matches!(store.write(revoke(one.id, at)), Written::Done), "the same write again");
-    assert!(matches!(store.write(revoke(one.id, tick())), Written::Missing));
-    assert!(matches!(store.write(revoke(TokenId::mint(), at)), Written::Missing));
+    assert!(
+        matches!(store.write(revoke(one.id, at)), Written::Done),
+        "the same write again"
+    );
+    assert!(matches!(
+        store.write(revoke(one.id, tick())),
+        Written::Missing
+    ));
+    assert!(matches!(
+        store.write(revoke(TokenId::mint(), at)),
+        Written::Missing
+    ));
     assert_eq!((owner(store, 1), owner(store, 2)), (None, Some(id)));
     assert!(matches!(store.write(mint(&three)), Written::Done));
-    assert!(matches!(store.write(mint(&token(WorkspaceId::mint(), 9))), Written::Missing));
+    assert!(matches!(
+        store.write(mint(&token(WorkspaceId::mint(), 9))),
+        Written::Missing
+    ));
 }
 
 pub(crate) fn a_removed_workspace_has_no_tokens(store: &TestStore) {
     let id = created(store, None);
-    store.commit(&[Write::MintToken { token: token(id, 1), limit: 9 }]);
+    store.commit(&[Write::MintToken {
+        token: token(id, 1),
+        limit: 9,
+    }]);
     assert_eq!(owner(store, 1), Some(id));
     let events = vec![event(id)];
-    let removed =
-        store.commit(&[Write::RemoveWorkspaces { ids: vec![id], purge: false, events, at: tick() }]);
+    let removed = store.commit(&[Write::RemoveWorkspaces {
+        ids: vec![id],
+        purge: false,
+        events,
+        at: tick(),
+    }]);
     assert!(matches!(removed.written[..], [Written::Done]) && removed.published.len() == 1);
     assert_eq!(owner(store, 1), None);
     store.sql("UPDATE workspace_auth_tokens SET revoked_at = NULL");
     assert_eq!(owner(store, 1), None, "even a token that was not revoked");
-    let patch = Box::new(WorkspacePatch { tier: Some(1), ..WorkspacePatch::default() });
-    let patched = store.write(Write::PatchWorkspace { id, patch, events: vec![], at: tick() });
+    let patch = Box::new(WorkspacePatch {
+        tier: Some(1),
+        ..WorkspacePatch::default()
+    });
+    let patched = store.write(Write::PatchWorkspace {
+        id,
+        patch,
+        events: vec![],
+        at: tick(),
+    });
     assert!(matches!(patched, Written::Missing));
-    let late = store.write(Write::MintToken { token: token(id, 2), limit: 9 });
+    let late = store.write(Write::MintToken {
+        token: token(id, 2),
+        limit: 9,
+    });
     assert!(matches!(late, Written::Missing));
     assert!(matches!(store.write(register(id, 5)), Written::Missing));
 }
@@ -133,15 +229,38 @@ pub(crate) fn a_removed_workspace_has_no_tokens(store: &TestStore) {
 pub(crate) fn a_purge_keeps_delegations(store: &TestStore) {
     let terms = begun(store);
     let id = terms.key.caller;
-    store.commit(&[Write::MintToken { token: token(id, 1), limit: 9 }]);
-    store.commit(&[Write::Acknowledge { workspace: id, upto: Position(9) }]);
-    store.commit(&[Write::RemoveWorkspaces { ids: vec![id], purge: true, events: vec![], at: tick() }]);
+    store.commit(&[Write::MintToken {
+        token: token(id, 1),
+        limit: 9,
+    }]);
+    store.commit(&[Write::Acknowledge {
+        workspace: id,
+        upto: Position(9),
+    }]);
+    store.commit(&[Write::RemoveWorkspaces {
+        ids: vec![id],
+        purge: true,
+        events: vec![],
+        at: tick(),
+    }]);
     assert_eq!(read_one(store, id), None);
-    for table in ["activity_logs", "structure_events", "workspace_auth_tokens", "inbox_delivery_state"] {
-        assert_eq!(store.number(&format!("SELECT count(*) FROM {table}")), 0, "{table}");
+    for table in [
+        "activity_logs",
+        "structure_events",
+        "workspace_auth_tokens",
+        "inbox_delivery_state",
+    ] {
+        assert_eq!(
+            store.number(&format!("SELECT count(*) FROM {table}")),
+            0,
+            "{table}"
+        );
     }
     let ended = store.write(advance_write(&terms, 2, &completed("still")));
-    assert!(matches!(ended, Written::Advanced), "an ending is stored whatever became of the caller");
+    assert!(
+        matches!(ended, Written::Advanced),
+        "an ending is stored whatever became of the caller"
+    );
     assert_eq!(loaded(store, &terms.key).life.status(), Status::Completed);
 }
 
@@ -162,20 +281,36 @@ pub(crate) fn a_registration_makes_or_updates(store: &TestStore) {
     let first = register(stranger, 1);
     for _ in 0..2 {
         let written = store.write(first.clone());
-        assert!(matches!(written, Written::Registered { token_stored: true }), "{written:?}");
+        assert!(
+            matches!(written, Written::Registered { token_stored: true }),
+            "{written:?}"
+        );
     }
     let made = read_one(store, stranger).unwrap();
-    assert_eq!((made.name, made.status), (stranger.to_string(), WorkspaceStatus::Online));
+    assert_eq!(
+        (made.name, made.status),
+        (stranger.to_string(), WorkspaceStatus::Online)
+    );
     let known = created(store, None);
-    let written = store.commit(&[register(known, 2), register(known, 3)]).written;
+    let written = store
+        .commit(&[register(known, 2), register(known, 3)])
+        .written;
     assert!(
         matches!(
             written[..],
-            [Written::Registered { token_stored: true }, Written::Registered { token_stored: false }]
+            [
+                Written::Registered { token_stored: true },
+                Written::Registered {
+                    token_stored: false
+                }
+            ]
         ),
         "{written:?}"
     );
     let updated = read_one(store, known).unwrap();
-    assert_eq!((updated.name.as_str(), updated.delivery_mode), ("n", DeliveryMode::Poll));
+    assert_eq!(
+        (updated.name.as_str(), updated.delivery_mode),
+        ("n", DeliveryMode::Poll)
+    );
     assert_eq!(updated.url.as_deref(), Some("http://b/"));
 }

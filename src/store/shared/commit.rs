@@ -6,7 +6,7 @@ macro_rules! commit {
             use diesel::connection::{AnsiTransactionManager, TransactionManager};
             use diesel::prelude::*;
 
-            use super::{insert_events, insert_rows, in_transaction};
+            use super::{in_transaction, insert_events, insert_rows};
             use super::{write_delegations as delegation, write_workspaces as workspace};
             use crate::domain::{DelegationKey, FeedRow, Position};
             use crate::store::batch::{Batch, Item, Refusal};
@@ -30,7 +30,9 @@ macro_rules! commit {
                 if is_idle(conn) {
                     result
                 } else {
-                    Err(Error::Unavailable("a transaction could not be ended".to_owned()))
+                    Err(Error::Unavailable(
+                        "a transaction could not be ended".to_owned(),
+                    ))
                 }
             }
 
@@ -53,7 +55,9 @@ macro_rules! commit {
                         }
                         Err(Error::Unavailable(why)) => return Err(Error::Unavailable(why)),
                         Err(error) => {
-                            whole.written.push(Written::Failed(error.to_string().into()));
+                            whole
+                                .written
+                                .push(Written::Failed(error.to_string().into()));
                         }
                     }
                 }
@@ -88,26 +92,34 @@ macro_rules! commit {
                     Write::Acknowledge { workspace, upto } => {
                         workspace::acknowledge(conn, *workspace, *upto)
                     }
-                    Write::CreateWorkspace { workspace, token, events } => {
-                        workspace::create(conn, workspace, token.as_ref(), events, batch)
-                    }
-                    Write::PatchWorkspace { id, patch, events, at } => {
-                        workspace::patch(conn, *id, patch, events, *at, batch)
-                    }
-                    Write::RemoveWorkspaces { ids, purge, events, at } => {
+                    Write::CreateWorkspace {
+                        workspace,
+                        token,
+                        events,
+                    } => workspace::create(conn, workspace, token.as_ref(), events, batch),
+                    Write::PatchWorkspace {
+                        id,
+                        patch,
+                        events,
+                        at,
+                    } => workspace::patch(conn, *id, patch, events, *at, batch),
+                    Write::RemoveWorkspaces {
+                        ids,
+                        purge,
+                        events,
+                        at,
+                    } => {
                         workspace::remove(conn, ids, *purge, *at)?;
                         workspace::show_events(conn, events, batch)?;
                         Ok(Written::Done)
                     }
-                    Write::Register(registration) => {
-                        workspace::register(conn, registration, batch)
-                    }
-                    Write::MintToken { token, limit } => {
-                        workspace::mint_token(conn, token, *limit)
-                    }
-                    Write::RevokeToken { workspace, token, at } => {
-                        workspace::revoke_token(conn, *workspace, *token, *at)
-                    }
+                    Write::Register(registration) => workspace::register(conn, registration, batch),
+                    Write::MintToken { token, limit } => workspace::mint_token(conn, token, *limit),
+                    Write::RevokeToken {
+                        workspace,
+                        token,
+                        at,
+                    } => workspace::revoke_token(conn, *workspace, *token, *at),
                 }
             }
 

@@ -131,8 +131,19 @@ macro_rules! read_delegations {
                 use delegations as d;
                 let mut query = d::table
                     .select((
-                        (d::caller_id, d::delegation_id, d::callee_id, d::task_preview, d::status),
-                        (ResultHead, d::error_detail, d::error_class, d::last_heartbeat),
+                        (
+                            d::caller_id,
+                            d::delegation_id,
+                            d::callee_id,
+                            d::task_preview,
+                            d::status,
+                        ),
+                        (
+                            ResultHead,
+                            d::error_detail,
+                            d::error_class,
+                            d::last_heartbeat,
+                        ),
                         (d::deadline, d::attempt, d::created_at, d::updated_at),
                     ))
                     .order((d::created_at.desc(), d::delegation_id.desc()))
@@ -235,7 +246,9 @@ macro_rules! read_delegations {
                         .filter(caller_id.gt(caller).or(later));
                 }
                 let rows: Vec<AuditTuple> = query.load(conn)?;
-                rows.into_iter().map(|row| read_audited(row, overdue_before)).collect()
+                rows.into_iter()
+                    .map(|row| read_audited(row, overdue_before))
+                    .collect()
             }
         }
     };

@@ -32,7 +32,10 @@ macro_rules! read_feed {
                     )
                     .select((
                         ActivityRead::as_select(),
-                        (delegations::status.nullable(), delegations::error_detail.nullable()),
+                        (
+                            delegations::status.nullable(),
+                            delegations::error_detail.nullable(),
+                        ),
                     ))
                     .filter(workspace_id.eq(Id(filter.workspace.0)))
                     .limit(filter.limit)
@@ -63,9 +66,9 @@ macro_rules! read_feed {
                     None => query.order(seq.desc()),
                 };
                 let rows: Vec<(ActivityRead, Now)> = query.load(conn)?;
-                let views = rows.into_iter().map(|(row, (status, detail))| {
-                    row.read(status.map(|status| (status, detail)))
-                });
+                let views = rows
+                    .into_iter()
+                    .map(|(row, (status, detail))| row.read(status.map(|status| (status, detail))));
                 Ok(views.collect())
             }
 
@@ -118,7 +121,9 @@ macro_rules! read_feed {
             }
 
             pub(in crate::store) fn last_position(conn: &mut $Conn) -> Result<Position, Error> {
-                let last = feed_position::table.select(feed_position::last).first(conn)?;
+                let last = feed_position::table
+                    .select(feed_position::last)
+                    .first(conn)?;
                 Ok(Position(last))
             }
         }

@@ -113,9 +113,11 @@ macro_rules! read_workspaces {
                 found.extend(children(conn, vec![Id(id.0)])?);
                 if let Some(parent) = own.parent {
                     let parent = workspace(conn, parent)?;
-                    found.extend(parent.filter(|parent| {
-                        parent.status != crate::domain::WorkspaceStatus::Removed
-                    }));
+                    found.extend(
+                        parent.filter(|parent| {
+                            parent.status != crate::domain::WorkspaceStatus::Removed
+                        }),
+                    );
                 }
                 Ok(found)
             }

@@ -12,9 +12,9 @@ macro_rules! write_delegations {
             use crate::store::fragments::{
                 GaveKeyBack, HistoryWith, HoldsKey, kept_bytes, kept_instant,
             };
+            use crate::store::history::{history_entry, history_json, is_told};
             use crate::store::life::{
-                LifeColumns, NewRow, heard_at, history_entry, history_json, id_text, is_told,
-                stored_incarnation, stored_key, word,
+                LifeColumns, NewRow, heard_at, id_text, stored_incarnation, stored_key, word,
             };
             use crate::store::schema::delegations;
             use crate::store::types::{Id, Ts};
@@ -128,7 +128,9 @@ macro_rules! write_delegations {
                         return Ok(Written::Accepted(answer));
                     }
                 }
-                Err(Error::Unavailable("the idempotency key changes hands too quickly".to_owned()))
+                Err(Error::Unavailable(
+                    "the idempotency key changes hands too quickly".to_owned(),
+                ))
             }
 
             pub(in crate::store) fn advance<'a>(
@@ -155,7 +157,9 @@ macro_rules! write_delegations {
                     d::updated_at.eq(Ts::from(advance.at)),
                 );
                 let changed = if advance.feed.reply.is_some() {
-                    diesel::update(target).set((change, d::reply.eq("written"))).execute(conn)?
+                    diesel::update(target)
+                        .set((change, d::reply.eq("written")))
+                        .execute(conn)?
                 } else {
                     diesel::update(target).set(change).execute(conn)?
                 };

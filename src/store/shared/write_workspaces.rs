@@ -101,7 +101,10 @@ macro_rules! write_workspaces {
                         ))
                         .on_conflict(workspace_id)
                         .do_update()
-                        .set((last_acked_seq.eq(excluded(last_acked_seq)), updated_at.eq(Now)));
+                        .set((
+                            last_acked_seq.eq(excluded(last_acked_seq)),
+                            updated_at.eq(Now),
+                        ));
                     methods::FilterDsl::filter(upsert, last_acked_seq.lt(excluded(last_acked_seq)))
                         .execute(conn)?;
                 }
@@ -149,9 +152,12 @@ macro_rules! write_workspaces {
                 at: Timestamp,
                 batch: &mut Batch<'a>,
             ) -> Result<Written, Error> {
-                let live = workspaces::table.find(Id(id.0)).filter(workspaces::status.ne(REMOVED));
-                let changed =
-                    diesel::update(live).set(PatchRow::of(patch, at)).execute(conn)?;
+                let live = workspaces::table
+                    .find(Id(id.0))
+                    .filter(workspaces::status.ne(REMOVED));
+                let changed = diesel::update(live)
+                    .set(PatchRow::of(patch, at))
+                    .execute(conn)?;
                 if changed == 0 {
                     return Ok(Written::Missing);
                 }
@@ -171,7 +177,10 @@ macro_rules! write_workspaces {
                 diesel::update(workspaces::table)
                     .filter(workspaces::id.eq_any(&ids))
                     .filter(workspaces::status.ne(REMOVED))
-                    .set((workspaces::status.eq(REMOVED), workspaces::updated_at.eq(Ts::from(at))))
+                    .set((
+                        workspaces::status.eq(REMOVED),
+                        workspaces::updated_at.eq(Ts::from(at)),
+                    ))
                     .execute(conn)?;
                 diesel::update(tokens::table)
                     .filter(tokens::workspace_id.eq_any(&ids))
@@ -203,7 +212,9 @@ macro_rules! write_workspaces {
                 let id = Id(registration.id.0);
                 let at = Ts::from(registration.at);
                 let mode: DeliveryMode = registration.delivery_mode;
-                let live = workspaces::table.find(id).filter(workspaces::status.ne(REMOVED));
+                let live = workspaces::table
+                    .find(id)
+                    .filter(workspaces::status.ne(REMOVED));
                 let updated = diesel::update(live)
                     .set((
                         workspaces::url.eq(registration.url.as_deref().map(sanitize)),
@@ -296,10 +307,15 @@ macro_rules! write_workspaces {
                     .find(Id(token.0))
                     .filter(workspace_id.eq(Id(workspace.0)));
                 // Revoked at this very instant means: by an earlier try of the same write.
-                let changed = diesel::update(own.filter(revoked_at.is_null().or(revoked_at.eq(at))))
-                    .set(revoked_at.eq(at))
-                    .execute(conn)?;
-                Ok(if changed == 0 { Written::Missing } else { Written::Done })
+                let changed =
+                    diesel::update(own.filter(revoked_at.is_null().or(revoked_at.eq(at))))
+                        .set(revoked_at.eq(at))
+                        .execute(conn)?;
+                Ok(if changed == 0 {
+                    Written::Missing
+                } else {
+                    Written::Done
+                })
             }
         }
     };

@@ -1,0 +1,175 @@
+//! Finding delegations, strange text, the audit.
+
+use std::collections::HashSet;
+
+use baton::domain::*;
+use baton::store::*;
+
+use crate::support::*;
+
+pub(crate) fn lists_page_without_loss(store: &TestStore) {
+    let (one, two) = (created(store, None), created(store, None));
+    let at = tick();
+    let mut writes = Vec::new();
+    for number in 0..60 {
+        let (from, to) = if number % 2 == 0 {
+            (one, two)
+        } else {
+            (two, one)
+        };
+        let mut begin = acceptance(from, to);
+        if number < 40 {
+            begin.delegation.terms.created_at = at;
+        }
+        writes.push(accept(&begin));
+    }
+    store.commit(&writes);
+    for party in [None, Some(one)] {
+        let mut seen = Vec::new();
+        let mut before = None;
+        loop {
+            let statuses = vec![Status::Pending, Status::Failed];
+            let filter = DelegationFilter {
+                party,
+                statuses,
+                before: before.clone(),
+                limit: 7,
+            };
+            let page = store.read(move |reader| reader.delegations(&filter));
+            let Some(last) = page.last() else { break };
+            before = Some((last.created_at, last.key.id.clone()));
+            seen.extend(
+                page.into_iter()
+                    .map(|line| (line.created_at, line.key.id.to_string())),
+            );
+        }
+        assert_eq!(seen.len(), 60);
+        assert!(
+            seen.is_sorted_by(|newer, older| newer > older),
+            "newest first, each once"
+        );
+    }
+    let mut live = Vec::new();
+    loop {
+        let after: Option<DelegationKey> = live.last().cloned();
+        let page = store.read(move |reader| reader.live(after.as_ref(), 7));
+        if page.is_empty() {
+            break;
+        }
+        live.extend(page.into_iter().map(|loaded| loaded.terms.key));
+    }
+    assert_eq!(live.iter().collect::<HashSet<_>>().len(), 60);
+    assert_eq!(live.len(), 60);
+}
+
+pub(crate) fn a_party_finds_its_delegations(store: &TestStore) {
+    let [one, two, three] = std::array::from_fn(|_| created(store, None));
+    let id = DelegationId::from_text("mine");
+    let begin = |caller, target| {
+        let mut accept = acceptance(caller, target);
+        accept.delegation.terms.key.id = DelegationId::from_text("mine");
+        accept
+    };
+    store.commit(&[
+        accept(&begin(one, three)),
+        accept(&begin(two, three)),
+        accept(&begin(three, one)),
+    ]);
+    for (party, caller) in [(one, one), (two, two), (three, three)] {
+        let id = id.clone();
+        let key = store
+            .read(move |reader| reader.find_key(party, &id))
+            .unwrap();
+        assert_eq!(key.caller, caller);
+    }
+    store.commit(&[accept(&acceptance(one, two))]);
+    let found = store.read(move |reader| reader.find_key(created_nowhere(), &id));
+    assert!(found.is_none());
+    let line = DelegationFilter {
+        party: Some(two),
+        statuses: vec![],
+        before: None,
+        limit: 10,
+    };
+    assert_eq!(store.read(move |reader| reader.delegations(&line)).len(), 2);
+}
+
+fn created_nowhere() -> WorkspaceId {
+    WorkspaceId::mint()
+}
+
+pub(crate) fn strange_text_is_stored(store: &TestStore) {
+    let caller = created(store, None);
+    let mut begin = acceptance(caller, caller);
+    let long = format!("a\0b🦀{}", "漢".repeat(350_000));
+    begin.delegation.task = long.as_str().into();
+    begin.delegation.terms.key.id = DelegationId::from_text("nul\0 and 🦀");
+    let begin = Accept {
+        feed: accepted_feed(&begin.delegation, "t\0"),
+        ..begin
+    };
+    let terms = begin.delegation.terms.clone();
+    let life = completed(&long);
+    let written = store
+        .commit(&[accept(&begin), advance_write(&terms, 2, &life)])
+        .written;
+    assert!(
+        matches!(written[..], [Written::Accepted(_), Written::Advanced]),
+        "{written:?}"
+    );
+    let read = loaded(store, &terms.key);
+    let clean = long.replace('\0', "\u{fffd}");
+    let State::Ended(ended) = read.life.state else {
+        panic!("not ended")
+    };
+    assert_eq!(
+        ended.ending,
+        Ending::Completed {
+            text: clean.as_str().into()
+        }
+    );
+    let all = DelegationFilter {
+        party: None,
+        statuses: vec![],
+        before: None,
+        limit: 10,
+    };
+    let lines = store.read(move |reader| reader.delegations(&all));
+    assert!(lines[0].task_preview.len() <= 4096 && clean.starts_with(&lines[0].task_preview));
+    assert!(clean.starts_with(lines[0].result_preview.as_deref().unwrap()));
+    let rows = activity(store, everything(caller));
+    assert_eq!(rows.len(), 3);
+    let body = rows[0].response_body.as_ref().unwrap();
+    let json: serde_json::Value = serde_json::from_str(&body.0).unwrap();
+    assert_eq!(json["text"], serde_json::json!(clean));
+}
+
+pub(crate) fn the_audit_finds_what_is_wrong(store: &TestStore) {
+    let good = begun(store);
+    let bad = begun(store);
+    store.commit(&[
+        advance_write(&good, 2, &completed("x")),
+        advance_write(&bad, 2, &failed("y")),
+    ]);
+    let violations = || {
+        let audited = store.read(|reader| reader.audit(None, 100, Timestamp(0)));
+        audited
+            .iter()
+            .flat_map(audit)
+            .map(|one| (one.key, one.rule))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(violations(), []);
+    store.sql(&format!(
+        "DELETE FROM activity_logs WHERE activity_type = 'a2a_receive' AND delegation_id = '{}'",
+        bad.key.id
+    ));
+    let found = violations();
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].0 == bad.key && found[0].1.contains("one reply"),
+        "{found:?}"
+    );
+    store.sql("UPDATE delegations SET ended_at = NULL");
+    assert_eq!(violations().len(), 3);
+}
