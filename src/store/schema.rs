@@ -1,4 +1,5 @@
-//! The tables, once for both databases. The migrations make them; the suite compares the two.
+//! The tables, once for both databases. The migrations make them; the suite holds the twins together and uses every
+//! column on both.
 
 macro_rules! tables {
     ($($name:ident ($($key:ident),+) { $($column:ident -> $type:ty),+ $(,)? })+) => {

@@ -242,7 +242,7 @@ fn endings() -> Vec<Ended> {
 
 pub(crate) fn every_state_reads_back(store: &TestStore) {
     let caller = created(store, None);
-    let mut writer = store.store.writer().unwrap();
+    let mut writer = store.writer();
     let ends = endings()
         .into_iter()
         .map(|ended| State::Ended(Box::new(ended)));

@@ -250,7 +250,7 @@ fn poll_until(store: &TestStore, workspace: WorkspaceId, done: &AtomicBool) -> V
 }
 
 fn write_at_random(store: &TestStore, workspace: WorkspaceId) -> Vec<ActivityId> {
-    let mut writer = store.store.writer().unwrap();
+    let mut writer = store.writer();
     let mut ids = Vec::new();
     for _ in 0..40 {
         let rows: Vec<FeedRow> = (0..=rand::random::<u8>() % 5)

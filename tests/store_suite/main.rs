@@ -109,3 +109,38 @@ fn remote_postgres_in_the_clear_is_refused() {
         "{closed:?}"
     );
 }
+
+/// Names of tables and columns, and indexes with their conditions, in order.
+fn outline(sql: &str) -> Vec<String> {
+    let mut outline = Vec::new();
+    for line in sql
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("--"))
+    {
+        let mut words = line.split_whitespace();
+        if line.contains("INDEX") || line.trim_start().starts_with("WHERE") {
+            outline.push(words.collect::<Vec<_>>().join(" "));
+        } else if let Some(first) = words.next().filter(|word| !word.starts_with(')')) {
+            outline.push(format!(
+                "{first} {}",
+                words.find(|word| word.ends_with('(')).unwrap_or("")
+            ));
+        }
+    }
+    outline
+}
+
+#[test]
+fn the_twin_migrations_agree() {
+    let twins = |file: &str| {
+        ["sqlite", "postgres"].map(|engine| {
+            let path = format!("migrations/{engine}/0001_store/{file}");
+            outline(&std::fs::read_to_string(path).unwrap())
+        })
+    };
+    for file in ["up.sql", "down.sql"] {
+        let [sqlite, postgres] = twins(file);
+        assert_eq!(sqlite, postgres);
+        assert!(sqlite.len() > 5);
+    }
+}

@@ -76,8 +76,19 @@ impl TestStore {
         })
     }
 
+    /// Waits while the server, which other tests use too, has no connection left.
+    pub(crate) fn writer(&self) -> Box<dyn Writer> {
+        for _ in 0..100 {
+            if let Ok(writer) = self.store.writer() {
+                return writer;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.store.writer().unwrap()
+    }
+
     pub(crate) fn commit(&self, writes: &[Write]) -> Commit {
-        self.store.writer().unwrap().commit(writes).unwrap()
+        self.writer().commit(writes).unwrap()
     }
 
     pub(crate) fn write(&self, write: Write) -> Written {
@@ -366,16 +377,6 @@ pub(crate) fn activity(store: &TestStore, filter: ActivityFilter) -> Vec<Activit
 pub(crate) fn loaded(store: &TestStore, key: &DelegationKey) -> Loaded {
     let key = key.clone();
     store.read(move |reader| reader.load(&key)).unwrap()
-}
-
-pub(crate) fn token(workspace: WorkspaceId, byte: u8) -> NewToken {
-    NewToken {
-        id: TokenId::mint(),
-        workspace,
-        hash: [byte; 32],
-        prefix: "abcdefgh".into(),
-        created_at: tick(),
-    }
 }
 
 pub(crate) fn event(workspace: WorkspaceId) -> FeedEvent {

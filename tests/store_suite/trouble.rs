@@ -171,7 +171,7 @@ pub(crate) fn a_lost_connection_is_unavailable(store: &TestStore) {
         return;
     }
     let terms = begun(store);
-    let mut writer = store.store.writer().unwrap();
+    let mut writer = store.writer();
     let step = [
         advance_write(&terms, 2, &completed("x")),
         log(&log_row(terms.key.caller)),
@@ -189,7 +189,7 @@ pub(crate) fn a_lost_connection_is_unavailable(store: &TestStore) {
     );
     // The pool gives out no broken connection.
     assert_eq!(loaded(store, &terms.key).revision, Revision(1));
-    let mut writer = store.store.writer().unwrap();
+    let mut writer = store.writer();
     assert!(matches!(
         writer.commit(&step).unwrap().written[..],
         [Written::Advanced, Written::Logged(_)]
@@ -249,7 +249,7 @@ pub(crate) fn all_connections_taken_is_unavailable(store: &TestStore) {
 
 pub(crate) fn a_locked_or_read_only_database_is_unavailable(store: &TestStore) {
     let own = created(store, None);
-    let mut writer = store.store.writer().unwrap();
+    let mut writer = store.writer();
     match store.engine {
         Engine::Sqlite => {
             let mut other = store.sqlite();

@@ -5,6 +5,16 @@ use baton::store::*;
 
 use crate::support::*;
 
+fn token(workspace: WorkspaceId, byte: u8) -> NewToken {
+    NewToken {
+        id: TokenId::mint(),
+        workspace,
+        hash: [byte; 32],
+        prefix: "abcdefgh".into(),
+        created_at: tick(),
+    }
+}
+
 fn read_one(store: &TestStore, id: WorkspaceId) -> Option<Workspace> {
     store.read(move |reader| reader.workspace(id))
 }
