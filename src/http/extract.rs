@@ -1,0 +1,265 @@
+//! What a request says of itself: who speaks, about which workspace, with which query.
+
+use std::future::{Ready, ready};
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::{FromRequest, HttpRequest, web};
+use serde::Deserialize;
+
+use super::error::{ApiError, Door};
+use super::state::AppState;
+use crate::auth::{Principal, bearer, resolve};
+use crate::domain::{DelegationId, WorkspaceId, sanitize};
+
+type Extracted<T> = Pin<Box<dyn Future<Output = Result<T, ApiError>>>>;
+
+/// The shared state, which the wiring put there.
+pub(crate) fn state(request: &HttpRequest) -> Result<web::Data<AppState>, ApiError> {
+    request
+        .app_data::<web::Data<AppState>>()
+        .cloned()
+        .ok_or(ApiError::Internal)
+}
+
+/// Who speaks, by the bearer and nothing else (lesson A01).
+pub(crate) async fn principal(
+    request: &HttpRequest,
+    state: &AppState,
+    door: Door,
+) -> Result<Principal, ApiError> {
+    let header = request.headers().get(AUTHORIZATION);
+    let secret = header.and_then(|value| bearer(value.as_bytes()));
+    resolve(secret, &state.admin, &state.store)
+        .await
+        .map_err(|denied| door.refuse(denied))
+}
+
+/// The ids in a path, percent-decoded.
+#[derive(Deserialize, Default)]
+struct PathIds {
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
+    delegation_id: String,
+    #[serde(default)]
+    token_id: String,
+}
+
+fn path_ids(request: &HttpRequest) -> PathIds {
+    // Bytes that are no UTF-8 are nobody's id.
+    request.match_info().load().unwrap_or_default()
+}
+
+/// Somebody who may act for the workspace in the path. A path that names none is no workspace's own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Party {
+    /// Who speaks.
+    pub(crate) principal: Principal,
+    /// For whom; none when the path holds no id that can be read.
+    pub(crate) workspace: Option<WorkspaceId>,
+}
+
+impl FromRequest for Party {
+    type Error = ApiError;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let principal = principal(&request, &*state(&request)?, Door::Workspace).await?;
+            let workspace = WorkspaceId::parse(&path_ids(&request).id);
+            match (principal, workspace) {
+                (Principal::Admin, _) => {}
+                (Principal::Workspace(_), Some(id)) if principal.may_act_for(id) => {}
+                (Principal::Workspace(_), _) => return Err(Door::Workspace.invalid()),
+            }
+            Ok(Self {
+                principal,
+                workspace,
+            })
+        })
+    }
+}
+
+/// Somebody who may act for the workspace in the path, which may or may not exist.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    /// Who speaks.
+    pub(crate) principal: Principal,
+    /// For whom.
+    pub(crate) workspace: WorkspaceId,
+}
+
+impl Member {
+    /// A workspace's own token proves that it exists; what the admin names may not.
+    pub(crate) async fn must_exist(&self, state: &AppState) -> Result<(), ApiError> {
+        if self.principal != Principal::Admin {
+            return Ok(());
+        }
+        let id = self.workspace;
+        let found = state.store.read(move |reader| reader.workspace(id)).await?;
+        found.map(drop).ok_or(NO_WORKSPACE)
+    }
+}
+
+/// There is no such workspace, or none that the principal may know of.
+pub(crate) const NO_WORKSPACE: ApiError = ApiError::Missing("workspace not found");
+
+impl FromRequest for Member {
+    type Error = ApiError;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let party = Party::from_request(request, payload);
+        Box::pin(async move {
+            let Party {
+                principal,
+                workspace,
+            } = party.await?;
+            let workspace = workspace.ok_or(NO_WORKSPACE)?;
+            Ok(Self {
+                principal,
+                workspace,
+            })
+        })
+    }
+}
+
+/// The admin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Admin;
+
+impl FromRequest for Admin {
+    type Error = ApiError;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            match principal(&request, &*state(&request)?, Door::Admin).await? {
+                Principal::Admin => Ok(Self),
+                Principal::Workspace(_) => Err(Door::Admin.invalid()),
+            }
+        })
+    }
+}
+
+/// Anybody with a credential.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Anybody(pub(crate) Principal);
+
+impl FromRequest for Anybody {
+    type Error = ApiError;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let state = state(&request)?;
+            principal(&request, &state, Door::Workspace).await.map(Self)
+        })
+    }
+}
+
+/// The `id` of a path as a workspace id, if it can be read.
+pub(crate) struct PathWorkspace(pub(crate) Option<WorkspaceId>);
+
+impl FromRequest for PathWorkspace {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(Ok(Self(WorkspaceId::parse(&path_ids(request).id))))
+    }
+}
+
+/// The `delegation_id` of a path: any text.
+pub(crate) struct PathDelegation(pub(crate) DelegationId);
+
+impl FromRequest for PathDelegation {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let text = path_ids(request).delegation_id;
+        ready(Ok(Self(DelegationId::from_text(&sanitize(&text)))))
+    }
+}
+
+/// The `token_id` of a path.
+pub(crate) struct PathToken(pub(crate) String);
+
+impl FromRequest for PathToken {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(Ok(Self(path_ids(request).token_id)))
+    }
+}
+
+/// The query: an empty parameter is absent, of repeated ones the first counts.
+#[derive(Debug, Default)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(crate) fn parse(query: &str) -> Self {
+        let pairs = url::form_urlencoded::parse(query.as_bytes());
+        Self(
+            pairs
+                .map(|(name, value)| (name.into_owned(), sanitize(&value).into_owned()))
+                .collect(),
+        )
+    }
+
+    /// The parameter's value.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(key, _)| key == name)?;
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// A number of rows: `default` when absent or senseless, never above `cap` (contract §8.1).
+    pub(crate) fn limit(&self, default: i64, cap: i64) -> i64 {
+        self.get("limit")
+            .and_then(|text| text.parse().ok())
+            .filter(|limit| *limit > 0)
+            .unwrap_or(default)
+            .min(cap)
+    }
+
+    /// Whether the parameter is exactly `true`.
+    pub(crate) fn is_true(&self, name: &str) -> bool {
+        self.get(name) == Some("true")
+    }
+}
+
+impl FromRequest for Query {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(Ok(Self::parse(request.query_string())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_forgives_what_the_contract_forgives() {
+        let query = Query::parse("limit=abc&type=a%00b&empty=&twice=1&twice=2&bad=%ff&confirm=true");
+        assert_eq!(query.limit(100, 500), 100);
+        assert_eq!(query.get("type"), Some("a\u{fffd}b"));
+        assert_eq!(query.get("empty"), None);
+        assert_eq!(query.get("twice"), Some("1"));
+        assert_eq!(query.get("bad"), Some("\u{fffd}"));
+        assert!(query.is_true("confirm") && !query.is_true("purge"));
+        assert_eq!(Query::parse("limit=9999").limit(100, 500), 500);
+        assert_eq!(Query::parse("limit=0").limit(100, 500), 100);
+        assert_eq!(Query::parse("limit=-3").limit(100, 500), 100);
+        assert_eq!(Query::parse("limit=7").limit(100, 500), 7);
+    }
+}

@@ -1,0 +1,134 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
+
+use crate::auth::TokenHash;
+use crate::config::Config;
+use crate::delegation::Delegations;
+use crate::dispatch::TargetGuard;
+use crate::events::EventHub;
+use crate::liveness::Liveness;
+use crate::persistence::Persistence;
+use crate::store::Store;
+
+/// The part of the configuration that HTTP needs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Longest request body.
+    pub max_body_bytes: usize,
+    /// Default deadline of a delegation.
+    pub deadline: Duration,
+    /// Requests a minute for each peer address; 0 is off.
+    pub rate_limit: u32,
+    /// Browser origins that may call.
+    pub cors_origins: Arc<[String]>,
+    /// How long after its deadline a live delegation is a broken promise.
+    pub overdue_grace: Duration,
+}
+
+impl From<&Config> for Settings {
+    fn from(config: &Config) -> Self {
+        let sweep = Duration::from_secs(config.delegation_sweeper_interval_s);
+        let origins = config.cors_origins.iter().map(|origin| origin.trim());
+        Self {
+            max_body_bytes: config.max_body_bytes,
+            deadline: config.deadline(),
+            rate_limit: config.rate_limit,
+            cors_origins: origins
+                .filter(|origin| !origin.is_empty())
+                .map(ToOwned::to_owned)
+                .collect(),
+            overdue_grace: sweep.saturating_mul(2).saturating_add(Duration::from_mins(1)),
+        }
+    }
+}
+
+/// Whether the service has come up. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Says that the database is migrated and the delegations of before are taken up.
+    pub fn ready(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it was said.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Tells requests that wait that the service is going down. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    /// With the other end, which says so by sending `true`, or by being dropped.
+    #[must_use]
+    pub fn new() -> (watch::Sender<bool>, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Self(receiver))
+    }
+
+    /// Waits until it is said.
+    pub async fn wait(&self) {
+        let mut receiver = self.0.clone();
+        // An error means that the other end is gone, which says the same.
+        drop(receiver.wait_for(|stopping| *stopping).await);
+    }
+}
+
+/// What the handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    /// Reads.
+    pub store: Store,
+    /// Writes that belong to no delegation.
+    pub persistence: Persistence,
+    /// Delegations.
+    pub delegations: Delegations,
+    /// Events.
+    pub events: EventHub,
+    /// Which addresses agents may have.
+    pub guard: TargetGuard,
+    /// Limits and defaults.
+    pub settings: Settings,
+    /// SHA-256 of the admin token.
+    pub admin: TokenHash,
+    /// Whether the service has come up.
+    pub readiness: Readiness,
+    /// Whether it is going down.
+    pub stopping: Stopping,
+    /// When background loops last ran.
+    pub liveness: Liveness,
+    /// The metrics.
+    pub metrics: PrometheusHandle,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_web::test]
+    async fn those_who_wait_are_told_once_and_for_all() {
+        let (sender, stopping) = Stopping::new();
+        assert!(
+            tokio::time::timeout(Duration::from_millis(5), stopping.wait())
+                .await
+                .is_err()
+        );
+        sender.send(true).unwrap();
+        stopping.wait().await;
+        stopping.clone().wait().await;
+        let (sender, stopping) = Stopping::new();
+        drop(sender);
+        stopping.wait().await;
+    }
+}
