@@ -1,0 +1,146 @@
+//! Browser origins and security headers (contract §1.3).
+
+use std::sync::Arc;
+
+use actix_cors::Cors;
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{RequestHead, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{
+    AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+    ORIGIN, PERMISSIONS_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
+};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpResponse, web};
+
+use crate::http::state::AppState;
+
+/// Whether a request that came from this origin may go on: it is in the list, or the service's own.
+pub(crate) fn own_or_allowed(origin: &[u8], headers: &HeaderMap, allowed: &[String]) -> bool {
+    let Ok(origin) = std::str::from_utf8(origin) else {
+        return false;
+    };
+    if allowed
+        .iter()
+        .any(|entry| entry == "*" || entry.eq_ignore_ascii_case(origin))
+    {
+        return true;
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"));
+    matches!((host, authority), (Some(host), Some(authority)) if host.eq_ignore_ascii_case(authority))
+}
+
+/// A request from a foreign origin: 403 with an empty body.
+pub(crate) async fn origin_guard<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    let allowed = {
+        let state = request.app_data::<web::Data<AppState>>();
+        let origins = state.map_or(&[][..], |state| &state.settings.cors_origins);
+        let origin = request.headers().get(ORIGIN);
+        origin.is_none_or(|origin| {
+            own_or_allowed(origin.as_bytes(), request.headers(), origins)
+        })
+    };
+    if allowed {
+        next.call(request)
+            .await
+            .map(ServiceResponse::map_into_left_body)
+    } else {
+        let refusal = HttpResponse::Forbidden().finish();
+        Ok(request.into_response(refusal).map_into_right_body())
+    }
+}
+
+/// CORS with credentials, for the origins of the list and the service's own.
+pub(crate) fn cors(allowed: Arc<[String]>) -> Cors {
+    Cors::default()
+        .allowed_origin_fn(move |origin: &HeaderValue, head: &RequestHead| {
+            own_or_allowed(origin.as_bytes(), head.headers(), &allowed)
+        })
+        .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+        .allowed_headers([
+            ORIGIN,
+            CONTENT_TYPE,
+            AUTHORIZATION,
+            HeaderName::from_static("x-workspace-id"),
+            HeaderName::from_static("last-event-id"),
+            HeaderName::from_static("traceparent"),
+        ])
+        .expose_headers(["retry-after", "x-ratelimit-remaining", "x-ratelimit-reset"])
+        .supports_credentials()
+        .max_age(600)
+}
+
+const API: [&str; 6] = [
+    "/workspaces",
+    "/registry",
+    "/health",
+    "/admin",
+    "/metrics",
+    "/events",
+];
+
+/// The headers that keep browsers from doing harm with an answer.
+pub(crate) async fn security_headers<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let api = API.iter().any(|prefix| request.path().starts_with(prefix));
+    let mut response = next.call(request).await?;
+    let policy = if api {
+        "default-src 'self'"
+    } else {
+        "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (
+            STRICT_TRANSPORT_SECURITY,
+            "max-age=31536000; includeSubDomains",
+        ),
+        (REFERRER_POLICY, "strict-origin-when-cross-origin"),
+        (
+            PERMISSIONS_POLICY,
+            "camera=(), microphone=(), geolocation=()",
+        ),
+        (CONTENT_SECURITY_POLICY, policy),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_listed_origins_and_the_services_own_may_call() {
+        let allowed = ["http://localhost:3000".to_owned()];
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("baton.example:8080"));
+        for (origin, may) in [
+            ("http://localhost:3000", true),
+            ("HTTP://LOCALHOST:3000", true),
+            ("https://baton.example:8080", true),
+            ("http://baton.example", false),
+            ("http://evil.example", false),
+            ("null", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                own_or_allowed(origin.as_bytes(), &headers, &allowed),
+                may,
+                "{origin}"
+            );
+        }
+        assert!(!own_or_allowed(b"\xff", &headers, &allowed));
+    }
+}
