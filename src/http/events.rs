@@ -1,0 +1,200 @@
+//! Events: the newest, and as a stream (contract §12.2, §12.4).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use futures_util::stream;
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::answer::{self, inline, text};
+use super::error::{ApiError, Fault};
+use super::extract::{Admin, Member, NO_WORKSPACE, PathWorkspace};
+use super::openapi::{Limited, Unauthorised};
+use super::state::{AppState, Stopping};
+use super::tail::{Shown, Tail, Told};
+use crate::domain::{Position, WorkspaceId, WorkspaceStatus};
+use crate::store::EventView;
+
+/// How often a quiet stream says that it lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+#[derive(Serialize)]
+struct Line<'a> {
+    id: String,
+    seq: i64,
+    event_type: &'a str,
+    workspace_id: Option<String>,
+    payload: Option<&'a RawValue>,
+    created_at: String,
+}
+
+impl<'a> From<&'a EventView> for Line<'a> {
+    fn from(event: &'a EventView) -> Self {
+        Self {
+            id: event.id.to_string(),
+            seq: event.position.0,
+            event_type: &event.name,
+            workspace_id: text(event.workspace),
+            payload: inline(event.payload.as_ref()),
+            created_at: event.created_at.to_rfc3339(),
+        }
+    }
+}
+
+/// The newest 100 events of all workspaces.
+#[utoipa::path(get, path = "/events", tag = "events", security(("bearer" = [])), responses(
+    (status = 200, description = "Newest first", body = Vec<Value>), Unauthorised, Limited,
+))]
+pub(crate) async fn newest(
+    _admin: Admin,
+    state: web::Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
+    recent(&state, None).await
+}
+
+/// The newest 100 events of one workspace.
+#[utoipa::path(get, path = "/events/{id}", tag = "events", params(("id" = String, Path)),
+    security(("bearer" = [])), responses(
+    (status = 200, description = "Newest first", body = Vec<Value>),
+    (status = 400, description = "No UUID", body = Value), Unauthorised, Limited,
+))]
+pub(crate) async fn newest_of(
+    _admin: Admin,
+    path: PathWorkspace,
+    state: web::Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
+    let id = path.0.ok_or(ApiError::invalid("invalid workspace ID"))?;
+    recent(&state, Some(id)).await
+}
+
+async fn recent(
+    state: &AppState,
+    workspace: Option<WorkspaceId>,
+) -> Result<HttpResponse, ApiError> {
+    let read = state.store.read(move |reader| reader.recent_events(workspace, 100));
+    let events = read.await?;
+    answer::ok(&events.iter().map(Line::from).collect::<Vec<_>>())
+}
+
+/// A workspace's events as they happen (server-sent events); resumes from `Last-Event-ID` without a gap.
+#[utoipa::path(get, path = "/workspaces/{id}/events/stream", tag = "events", params(
+    ("id" = String, Path),
+    ("Last-Event-ID" = Option<i64>, Header, description = "The last `id` that was received"),
+), security(("bearer" = [])), responses(
+    (status = 200, description = "The stream; it does not end by itself", body = String, content_type = "text/event-stream"),
+    (status = 400, description = "`Last-Event-ID` is no place", body = Value),
+    (status = 404, description = "No such workspace", body = Value), Unauthorised, Limited,
+))]
+pub(crate) async fn stream_of(
+    request: HttpRequest,
+    member: Member,
+    state: web::Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
+    let after = last_event_id(&request)?;
+    let id = member.workspace;
+    let found = state.store.read(move |reader| reader.workspace(id)).await?;
+    if found.is_none_or(|workspace| workspace.status == WorkspaceStatus::Removed) {
+        return Err(NO_WORKSPACE);
+    }
+    let tail = Tail::follow(&state.store, &state.events, Some(id), after).await?;
+    let source = Source {
+        tail,
+        stopping: state.stopping.clone(),
+        ready: VecDeque::from([Bytes::from_static(b": ping\n\n")]),
+    };
+    let chunks = stream::unfold(source, |mut source| async move {
+        let chunk = source.next().await?;
+        Some((Ok::<_, ApiError>(chunk), source))
+    });
+    Ok(HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/event-stream"))
+        .insert_header((CACHE_CONTROL, "no-cache"))
+        .insert_header(("x-accel-buffering", "no"))
+        .streaming(Box::pin(chunks)))
+}
+
+/// A malformed place would be a gap that nobody sees.
+fn last_event_id(request: &HttpRequest) -> Result<Option<Position>, ApiError> {
+    let Some(header) = request.headers().get("last-event-id") else {
+        return Ok(None);
+    };
+    let place = header.to_str().ok().and_then(|text| text.trim().parse().ok());
+    match place {
+        Some(place @ 0_i64..) => Ok(Some(Position(place))),
+        _ => Err(Fault::new("Last-Event-ID", "is not an id that this stream sent")
+            .under("Last-Event-ID must be a non-negative integer")),
+    }
+}
+
+struct Source {
+    tail: Tail,
+    stopping: Stopping,
+    ready: VecDeque<Bytes>,
+}
+
+impl Source {
+    /// The next piece; none when the service goes down, or the store is away: the client comes back with its last id.
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(ready) = self.ready.pop_front() {
+            return Some(ready);
+        }
+        tokio::select! {
+            () = self.stopping.wait() => None,
+            told = tokio::time::timeout(KEEP_ALIVE, self.tail.next()) => match told {
+                Err(_quiet) => Some(Bytes::from_static(b": ping\n\n")),
+                Ok(Ok(Told::Lagged)) => Some(Bytes::from_static(b": lagged\n\n")),
+                Ok(Ok(Told::Event(event))) => frame(&event),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "an event stream ended because it could not be read on");
+                    None
+                }
+            },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    #[serde(rename = "type")]
+    name: &'a str,
+    timestamp: i64,
+    data: Option<&'a RawValue>,
+}
+
+/// JSON has no line breaks outside strings and none inside them, but stored JSON may be spaced: breaks become spaces.
+fn frame(event: &Shown) -> Option<Bytes> {
+    let data = Data {
+        name: &event.name,
+        timestamp: event.at.0.div_euclid(1000),
+        data: inline(event.payload.as_ref()),
+    };
+    let data = serde_json::to_string(&data).ok()?.replace(['\n', '\r'], " ");
+    let id = event.position.map(|place| format!("id: {place}\n"));
+    Some(format!("{}data: {data}\n\n", id.unwrap_or_default()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Json, Timestamp};
+
+    #[test]
+    fn a_recorded_event_carries_its_place_and_a_broadcast_one_none() {
+        let mut event = Shown {
+            position: Some(Position(7)),
+            name: "DELEGATION_SENT".to_owned(),
+            workspace: Some(WorkspaceId::mint()),
+            payload: Some(Json("{\n\"a\":1}".into())),
+            at: Timestamp(1_999),
+        };
+        let data = "data: {\"type\":\"DELEGATION_SENT\",\"timestamp\":1,\"data\":{ \"a\":1}}\n\n";
+        assert_eq!(frame(&event).unwrap(), format!("id: 7\n{data}"));
+        event.position = None;
+        assert_eq!(frame(&event).unwrap(), data);
+    }
+}

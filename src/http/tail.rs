@@ -1,0 +1,138 @@
+//! Recorded and broadcast events as one stream without a gap and without a repetition.
+
+use std::collections::VecDeque;
+
+use crate::domain::{Json, Position, Timestamp, WorkspaceId};
+use crate::events::{EventHub, Message, Notice, Subscription};
+use crate::store::{Error, EventView, Store};
+
+/// How many recorded events are read at once while catching up.
+const PAGE: usize = 256;
+
+/// An event to show.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    /// Its place, when recorded.
+    pub(crate) position: Option<Position>,
+    pub(crate) name: String,
+    pub(crate) workspace: Option<WorkspaceId>,
+    pub(crate) payload: Option<Json>,
+    pub(crate) at: Timestamp,
+}
+
+/// What comes next.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    Event(Shown),
+    /// The listener was too slow: events that were not recorded are lost, recorded ones follow from the store.
+    Lagged,
+}
+
+/// The end of the event log, from a place on. Cancelling [`Tail::next`] loses nothing.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    store: Store,
+    subscription: Subscription,
+    scope: Option<WorkspaceId>,
+    /// Everything recorded up to here was told.
+    told: Position,
+    /// Read from the store, not yet told.
+    backlog: VecDeque<EventView>,
+    catching_up: bool,
+}
+
+impl Tail {
+    /// Follows one workspace, or all with `None`, from after `after`, or from now on.
+    pub(crate) async fn follow(
+        store: &Store,
+        hub: &EventHub,
+        scope: Option<WorkspaceId>,
+        after: Option<Position>,
+    ) -> Result<Self, Error> {
+        // The place comes before the subscription: what is committed between the two is read from the store.
+        let told = match after {
+            Some(place) => place,
+            None => store.read(|reader| reader.last_position()).await?,
+        };
+        Ok(Self {
+            store: store.clone(),
+            subscription: hub.subscribe(scope),
+            scope,
+            told,
+            backlog: VecDeque::new(),
+            catching_up: true,
+        })
+    }
+
+    /// The next event.
+    pub(crate) async fn next(&mut self) -> Result<Told, Error> {
+        loop {
+            if let Some(event) = self.backlog.pop_front() {
+                self.told = self.told.max(event.position);
+                return Ok(Told::Event(recorded(event)));
+            }
+            if self.catching_up {
+                self.read_on().await?;
+                continue;
+            }
+            match self.subscription.next().await {
+                Notice::Lagged => {
+                    self.catching_up = true;
+                    return Ok(Told::Lagged);
+                }
+                Notice::Message(message) => {
+                    if let Some(shown) = self.fresh(&message) {
+                        return Ok(Told::Event(shown));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn read_on(&mut self) -> Result<(), Error> {
+        let (scope, told) = (self.scope, self.told);
+        let page = i64::try_from(PAGE).unwrap_or(i64::MAX);
+        let read = self.store.read(move |reader| reader.events_after(scope, told, page));
+        let events = read.await?;
+        self.catching_up = events.len() >= PAGE;
+        self.backlog = events.into();
+        Ok(())
+    }
+
+    /// The event of a message, unless it was told already.
+    fn fresh(&mut self, message: &Message) -> Option<Shown> {
+        let Message::Event {
+            position,
+            name,
+            workspace,
+            payload,
+            at,
+        } = message
+        else {
+            return None;
+        };
+        if let Some(place) = *position {
+            if place <= self.told {
+                return None;
+            }
+            self.told = place;
+        }
+        Some(Shown {
+            position: *position,
+            name: name.as_str().to_owned(),
+            workspace: Some(*workspace),
+            payload: Some(payload.clone()),
+            at: *at,
+        })
+    }
+}
+
+fn recorded(event: EventView) -> Shown {
+    Shown {
+        position: Some(event.position),
+        name: event.name,
+        workspace: event.workspace,
+        payload: event.payload,
+        at: event.created_at,
+    }
+}
