@@ -140,7 +140,8 @@ impl Socket {
                 }
                 told = self.tail.next() => match self.frame(told).await {
                     Ok(None) => {}
-                    Ok(Some(frame)) => session.text(frame).await.ok()?,
+                    // One that takes nothing for so long is as good as gone.
+                    Ok(Some(frame)) => tokio::time::timeout(SILENCE, session.text(frame)).await.ok()?.ok()?,
                     Err(error) => {
                         tracing::warn!(%error, "a socket was closed because the store could not be read");
                         return Some(CloseCode::Again.into());
