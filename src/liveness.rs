@@ -23,6 +23,8 @@ impl Liveness {
     #[must_use]
     pub fn ticks(&self) -> Vec<(&'static str, Timestamp)> {
         let entries = self.ticks.iter();
-        entries.map(|entry| (*entry.key(), *entry.value())).collect()
+        entries
+            .map(|entry| (*entry.key(), *entry.value()))
+            .collect()
     }
 }

@@ -93,7 +93,10 @@ pub(crate) async fn list(
         Some(cursor) => Some(resolve(&state, member.workspace, cursor).await?),
     };
     let filter = query.into_filter(position)?;
-    let rows = state.store.read(move |reader| reader.activity(&filter)).await?;
+    let rows = state
+        .store
+        .read(move |reader| reader.activity(&filter))
+        .await?;
     answer::ok(&rows.iter().map(Row::from).collect::<Vec<_>>())
 }
 
@@ -106,7 +109,9 @@ async fn resolve(
     let found = match cursor {
         Cursor(None) => None,
         Cursor(Some(id)) => {
-            let read = state.store.read(move |reader| reader.activity_position(workspace, id));
+            let read = state
+                .store
+                .read(move |reader| reader.activity_position(workspace, id));
             read.await?
         }
     };
@@ -165,8 +170,11 @@ fn row(body: &[u8], workspace: WorkspaceId) -> Result<FeedRow, ApiError> {
     let word = fields.required_text("activity_type").map_err(invalid)?;
     let text = |name| fields.text(name).map_err(invalid);
     let (method, summary, status) = (text("method")?, text("summary")?, text("status")?);
-    let (error_detail, target, source) =
-        (text("error_detail")?, text("target_id")?, text("source_id")?);
+    let (error_detail, target, source) = (
+        text("error_detail")?,
+        text("target_id")?,
+        text("source_id")?,
+    );
     let duration_ms = fields.small_integer("duration_ms").map_err(invalid)?;
     let activity_type = activity_type(&word)?;
     if source.is_some_and(|source| WorkspaceId::parse(&source) != Some(workspace)) {
@@ -187,7 +195,9 @@ fn row(body: &[u8], workspace: WorkspaceId) -> Result<FeedRow, ApiError> {
         target: target.transpose()?,
         method: method.map(Into::into),
         summary: summary.map(Into::into),
-        request_body: fields.json("request_body").or_else(|| fields.json("metadata")),
+        request_body: fields
+            .json("request_body")
+            .or_else(|| fields.json("metadata")),
         response_body: fields.json("response_body"),
         duration_ms,
         status: status.map_or_else(|| "ok".into(), Into::into),
@@ -219,7 +229,9 @@ fn shown(row: &FeedRow) -> Json {
             ("request_body", &row.request_body),
             ("response_body", &row.response_body),
         ] {
-            let body = body.as_ref().and_then(|json| serde_json::from_str(&json.0).ok());
+            let body = body
+                .as_ref()
+                .and_then(|json| serde_json::from_str(&json.0).ok());
             if let Some(body) = body {
                 members.insert(name.to_owned(), body);
             }
@@ -250,9 +262,18 @@ mod tests {
         assert_eq!(payload["response_body"], json!([1]));
         for (body, error) in [
             (json!({}), INVALID_BODY),
-            (json!({"activity_type": "a2a_send", "duration_ms": "1"}), INVALID_BODY),
-            (json!({"activity_type": "a2a_send", "duration_ms": i64::MAX}), INVALID_BODY),
-            (json!({"activity_type": "a2a_send", "target_id": "x"}), INVALID_BODY),
+            (
+                json!({"activity_type": "a2a_send", "duration_ms": "1"}),
+                INVALID_BODY,
+            ),
+            (
+                json!({"activity_type": "a2a_send", "duration_ms": i64::MAX}),
+                INVALID_BODY,
+            ),
+            (
+                json!({"activity_type": "a2a_send", "target_id": "x"}),
+                INVALID_BODY,
+            ),
             (
                 json!({"activity_type": "a2a_send", "source_id": WorkspaceId::mint().to_string()}),
                 "source_id must match authenticated workspace",

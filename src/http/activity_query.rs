@@ -46,7 +46,9 @@ impl ActivityQuery {
                 before_position,
                 limit: query.limit(100, 500),
             },
-            since_id: query.get("since_id").map(|id| Cursor(ActivityId::parse(id))),
+            since_id: query
+                .get("since_id")
+                .map(|id| Cursor(ActivityId::parse(id))),
             source: match query.get("source") {
                 None => Ok(None),
                 Some("canvas") => Ok(Some(SourceFilter::Canvas)),
@@ -77,9 +79,8 @@ fn peer(text: &str) -> Result<WorkspaceId, ApiError> {
 
 fn before_ts(text: &str) -> Result<Timestamp, ApiError> {
     Timestamp::parse_rfc3339(text).ok_or_else(|| {
-        Fault::new("before_ts", "is not RFC 3339; write + as %2B in a URL").under(
-            "before_ts must be an RFC3339 timestamp (e.g. 2026-05-01T00:00:00Z)",
-        )
+        Fault::new("before_ts", "is not RFC 3339; write + as %2B in a URL")
+            .under("before_ts must be an RFC3339 timestamp (e.g. 2026-05-01T00:00:00Z)")
     })
 }
 

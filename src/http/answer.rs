@@ -10,10 +10,7 @@ use super::error::{ApiError, JSON};
 use crate::domain::{Json, Timestamp};
 
 /// A JSON answer with any status.
-pub(crate) fn json(
-    status: StatusCode,
-    body: &impl Serialize,
-) -> Result<HttpResponse, ApiError> {
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Result<HttpResponse, ApiError> {
     let text = serde_json::to_string(body).map_err(|error| {
         tracing::error!(%error, "an answer could not be written");
         ApiError::Internal

@@ -74,7 +74,11 @@ fn summary(line: &DelegationLine) -> String {
 }
 
 impl<'a> Line<'a> {
-    fn of(line: &'a DelegationLine, workspace: WorkspaceId, previews: &'a (String, Option<String>)) -> Self {
+    fn of(
+        line: &'a DelegationLine,
+        workspace: WorkspaceId,
+        previews: &'a (String, Option<String>),
+    ) -> Self {
         let id = line.key.id.to_string();
         Self {
             id: id.clone(),
@@ -92,7 +96,10 @@ impl<'a> Line<'a> {
             updated_at: line.updated_at.to_rfc3339(),
             last_heartbeat: time(line.last_heartbeat),
             response_preview: previews.1.as_deref(),
-            error: line.error_detail.as_deref().filter(|error| !error.is_empty()),
+            error: line
+                .error_detail
+                .as_deref()
+                .filter(|error| !error.is_empty()),
             error_class: line.error_class.as_deref(),
         }
     }

@@ -21,7 +21,7 @@ use crate::config::MAX_DEADLINE_S;
 use crate::delegation::Reported;
 use crate::domain::{
     DelegationId, DelegationKey, Ending, Idempotency, NewDelegation, Origin, Phase, Redelivery,
-    Report, State, Terms, WorkspaceId, Working,
+    Report, State, Terms, Working, WorkspaceId,
 };
 use crate::store::Acceptance;
 
@@ -287,7 +287,10 @@ pub(crate) async fn update(
     let text = id.to_string();
     fits(&text).map_err(|fault| fault.under(INVALID_BODY))?;
     member.must_exist(&state).await?;
-    let reported = state.delegations.report(member.workspace, id, report).await?;
+    let reported = state
+        .delegations
+        .report(member.workspace, id, report)
+        .await?;
     match reported {
         Reported::Ended => answer::ok(&json!({"status": status, "delegation_id": text})),
         Reported::Repeat(ending) => answer::ok(&recorded(&ending, &text)),
@@ -360,7 +363,10 @@ mod tests {
         for (body, error) in [
             (json!({"target_id": id.to_string()}), INVALID_DELEGATION),
             (json!({"target_id": "", "task": "x"}), INVALID_DELEGATION),
-            (json!({"target_id": "x", "task": "x"}), "target_id must be a valid UUID"),
+            (
+                json!({"target_id": "x", "task": "x"}),
+                "target_id must be a valid UUID",
+            ),
             (
                 json!({"target_id": id.to_string(), "task": "x", "deadline_seconds": 0}),
                 INVALID_DELEGATION,
@@ -370,7 +376,9 @@ mod tests {
                 INVALID_DELEGATION,
             ),
         ] {
-            let refusal = Order::read(body.to_string().as_bytes()).map(drop).unwrap_err();
+            let refusal = Order::read(body.to_string().as_bytes())
+                .map(drop)
+                .unwrap_err();
             assert_eq!(refusal.to_string(), error, "{body}");
             assert_eq!(refusal.status_code(), StatusCode::BAD_REQUEST);
         }
@@ -386,7 +394,12 @@ mod tests {
             report(br#"{"Status":"failed","error":"no"}"#),
             Ok(("failed", Report::Failed { detail })) if &*detail == "no"
         ));
-        for body in [&br#"{"status":"queued"}"#[..], b"{}", b"", br#"{"status":1}"#] {
+        for body in [
+            &br#"{"status":"queued"}"#[..],
+            b"{}",
+            b"",
+            br#"{"status":1}"#,
+        ] {
             assert!(report(body).is_err());
         }
     }
@@ -396,7 +409,9 @@ mod tests {
         assert_eq!(&*stored_key("short"), "short");
         let long = stored_key(&"k".repeat(MAX_KEY_BYTES + 1));
         assert!(long.len() < 100 && long != stored_key(&"k".repeat(MAX_KEY_BYTES + 2)));
-        assert!(fits(&"d".repeat(MAX_ID_BYTES)).is_ok() && fits(&"d".repeat(MAX_ID_BYTES + 1)).is_err());
+        assert!(
+            fits(&"d".repeat(MAX_ID_BYTES)).is_ok() && fits(&"d".repeat(MAX_ID_BYTES + 1)).is_err()
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Events: the newest, and as a stream (contract §12.2, §12.4).
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -8,7 +9,6 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::stream;
 use serde::Serialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answer::{self, inline, text};
@@ -48,7 +48,7 @@ impl<'a> From<&'a EventView> for Line<'a> {
 
 /// The newest 100 events of all workspaces.
 #[utoipa::path(get, path = "/events", tag = "events", security(("bearer" = [])), responses(
-    (status = 200, description = "Newest first", body = Vec<Value>), Unauthorised, Limited,
+    (status = 200, description = "Newest first", body = Vec<serde_json::Value>), Unauthorised, Limited,
 ))]
 pub(crate) async fn newest(
     _admin: Admin,
@@ -60,8 +60,8 @@ pub(crate) async fn newest(
 /// The newest 100 events of one workspace.
 #[utoipa::path(get, path = "/events/{id}", tag = "events", params(("id" = String, Path)),
     security(("bearer" = [])), responses(
-    (status = 200, description = "Newest first", body = Vec<Value>),
-    (status = 400, description = "No UUID", body = Value), Unauthorised, Limited,
+    (status = 200, description = "Newest first", body = Vec<serde_json::Value>),
+    (status = 400, description = "No UUID", body = serde_json::Value), Unauthorised, Limited,
 ))]
 pub(crate) async fn newest_of(
     _admin: Admin,
@@ -76,7 +76,9 @@ async fn recent(
     state: &AppState,
     workspace: Option<WorkspaceId>,
 ) -> Result<HttpResponse, ApiError> {
-    let read = state.store.read(move |reader| reader.recent_events(workspace, 100));
+    let read = state
+        .store
+        .read(move |reader| reader.recent_events(workspace, 100));
     let events = read.await?;
     answer::ok(&events.iter().map(Line::from).collect::<Vec<_>>())
 }
@@ -87,8 +89,8 @@ async fn recent(
     ("Last-Event-ID" = Option<i64>, Header, description = "The last `id` that was received"),
 ), security(("bearer" = [])), responses(
     (status = 200, description = "The stream; it does not end by itself", body = String, content_type = "text/event-stream"),
-    (status = 400, description = "`Last-Event-ID` is no place", body = Value),
-    (status = 404, description = "No such workspace", body = Value), Unauthorised, Limited,
+    (status = 400, description = "`Last-Event-ID` is no place", body = serde_json::Value),
+    (status = 404, description = "No such workspace", body = serde_json::Value), Unauthorised, Limited,
 ))]
 pub(crate) async fn stream_of(
     request: HttpRequest,
@@ -109,7 +111,7 @@ pub(crate) async fn stream_of(
     };
     let chunks = stream::unfold(source, |mut source| async move {
         let chunk = source.next().await?;
-        Some((Ok::<_, ApiError>(chunk), source))
+        Some((Ok::<_, Infallible>(chunk), source))
     });
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/event-stream"))
@@ -123,11 +125,16 @@ fn last_event_id(request: &HttpRequest) -> Result<Option<Position>, ApiError> {
     let Some(header) = request.headers().get("last-event-id") else {
         return Ok(None);
     };
-    let place = header.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let place = header
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     match place {
         Some(place @ 0_i64..) => Ok(Some(Position(place))),
-        _ => Err(Fault::new("Last-Event-ID", "is not an id that this stream sent")
-            .under("Last-Event-ID must be a non-negative integer")),
+        _ => Err(
+            Fault::new("Last-Event-ID", "is not an id that this stream sent")
+                .under("Last-Event-ID must be a non-negative integer"),
+        ),
     }
 }
 
@@ -173,7 +180,9 @@ fn frame(event: &Shown) -> Option<Bytes> {
         timestamp: event.at.0.div_euclid(1000),
         data: inline(event.payload.as_ref()),
     };
-    let data = serde_json::to_string(&data).ok()?.replace(['\n', '\r'], " ");
+    let data = serde_json::to_string(&data)
+        .ok()?
+        .replace(['\n', '\r'], " ");
     let id = event.position.map(|place| format!("id: {place}\n"));
     Some(format!("{}data: {data}\n\n", id.unwrap_or_default()).into())
 }

@@ -250,7 +250,8 @@ mod tests {
 
     #[test]
     fn a_query_forgives_what_the_contract_forgives() {
-        let query = Query::parse("limit=abc&type=a%00b&empty=&twice=1&twice=2&bad=%ff&confirm=true");
+        let query =
+            Query::parse("limit=abc&type=a%00b&empty=&twice=1&twice=2&bad=%ff&confirm=true");
         assert_eq!(query.limit(100, 500), 100);
         assert_eq!(query.get("type"), Some("a\u{fffd}b"));
         assert_eq!(query.get("empty"), None);

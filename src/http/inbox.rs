@@ -50,9 +50,7 @@ pub(crate) async fn inbox(
         let over = tokio::time::Instant::now() >= deadline;
         let Some(subscription) = subscription.as_mut().filter(|_| rows.is_empty() && !over) else {
             let messages: Vec<_> = rows.iter().map(Row::from).collect();
-            return answer::ok(
-                &json!({"messages": messages, "last_acked_seq": acknowledged.0}),
-            );
+            return answer::ok(&json!({"messages": messages, "last_acked_seq": acknowledged.0}));
         };
         tokio::select! {
             () = message(subscription) => {}
@@ -211,7 +209,9 @@ fn attachment(index: usize, item: &Value) -> Result<Value, ApiError> {
 fn notice(workspace: WorkspaceId, message: &str, attachments: &[Value]) -> FeedRow {
     let mut response = json!({"result": message});
     if let (Value::Object(members), false) = (&mut response, attachments.is_empty()) {
-        let parts = attachments.iter().map(|file| json!({"kind": "file", "file": file}));
+        let parts = attachments
+            .iter()
+            .map(|file| json!({"kind": "file", "file": file}));
         members.insert("parts".to_owned(), parts.collect());
     }
     FeedRow {
@@ -258,13 +258,20 @@ mod tests {
             br#"{"message":"m","attachments":[{"uri":"u","name":"n","size":3,"other":1}]}"#,
         )
         .unwrap();
-        assert_eq!((message.as_str(), files), ("m", vec![json!({"uri": "u", "name": "n", "size": 3})]));
-        let refusal = message_of(br#"{"message":"m","attachments":[{"uri":"u","name":"n"},{"uri":""}]}"#);
+        assert_eq!(
+            (message.as_str(), files),
+            ("m", vec![json!({"uri": "u", "name": "n", "size": 3})])
+        );
+        let refusal =
+            message_of(br#"{"message":"m","attachments":[{"uri":"u","name":"n"},{"uri":""}]}"#);
         assert_eq!(
             refusal.unwrap_err().to_string(),
             "attachment[1]: uri and name are required"
         );
-        assert_eq!(message_of(b"{}").unwrap_err().to_string(), "message is required");
+        assert_eq!(
+            message_of(b"{}").unwrap_err().to_string(),
+            "message is required"
+        );
     }
 
     #[test]

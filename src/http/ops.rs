@@ -27,10 +27,7 @@ pub(crate) async fn health(state: web::Data<AppState>) -> Result<HttpResponse, A
     } else {
         return answer::ok(&json!({"status": "ok"}));
     };
-    let mut response = answer::json(
-        StatusCode::SERVICE_UNAVAILABLE,
-        &json!({"status": status}),
-    )?;
+    let mut response = answer::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": status}))?;
     let wait = actix_web::http::header::HeaderValue::from_static("1");
     response.headers_mut().insert(RETRY_AFTER, wait);
     Ok(response)

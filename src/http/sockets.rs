@@ -95,8 +95,10 @@ fn after(query: &Query) -> Result<Option<Position>, ApiError> {
     };
     match text.parse::<i64>() {
         Ok(place) if place >= 0 => Ok(Some(Position(place))),
-        _ => Err(Fault::new("after_seq", "is not a whole number of at least 0")
-            .under("after_seq must be a non-negative integer")),
+        _ => Err(
+            Fault::new("after_seq", "is not a whole number of at least 0")
+                .under("after_seq must be a non-negative integer"),
+        ),
     }
 }
 

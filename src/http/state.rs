@@ -43,7 +43,9 @@ impl From<&Config> for Settings {
                 .filter(|origin| !origin.is_empty())
                 .map(ToOwned::to_owned)
                 .collect(),
-            overdue_grace: sweep.saturating_mul(2).saturating_add(Duration::from_mins(1)),
+            overdue_grace: sweep
+                .saturating_mul(2)
+                .saturating_add(Duration::from_mins(1)),
         }
     }
 }

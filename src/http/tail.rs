@@ -92,7 +92,9 @@ impl Tail {
     async fn read_on(&mut self) -> Result<(), Error> {
         let (scope, told) = (self.scope, self.told);
         let page = i64::try_from(PAGE).unwrap_or(i64::MAX);
-        let read = self.store.read(move |reader| reader.events_after(scope, told, page));
+        let read = self
+            .store
+            .read(move |reader| reader.events_after(scope, told, page));
         let events = read.await?;
         self.catching_up = events.len() >= PAGE;
         self.backlog = events.into();

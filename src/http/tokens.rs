@@ -35,7 +35,9 @@ pub(crate) async fn list(
     let (workspace, limit) = (member.workspace, listed(&query));
     let offset = query.get("offset").and_then(|text| text.parse().ok());
     let offset = offset.filter(|offset: &i64| *offset >= 0).unwrap_or(0);
-    let read = state.store.read(move |reader| reader.tokens(workspace, limit, offset));
+    let read = state
+        .store
+        .read(move |reader| reader.tokens(workspace, limit, offset));
     let tokens: Vec<Value> = read.await?.iter().map(shown).collect();
     answer::ok(&json!({"count": tokens.len(), "tokens": tokens}))
 }
@@ -43,7 +45,9 @@ pub(crate) async fn list(
 /// 1 to 200, else 50.
 fn listed(query: &Query) -> i64 {
     let asked = query.get("limit").and_then(|text| text.parse().ok());
-    asked.filter(|limit| (1..=200).contains(limit)).unwrap_or(50)
+    asked
+        .filter(|limit| (1..=200).contains(limit))
+        .unwrap_or(50)
 }
 
 fn shown(token: &TokenView) -> Value {
@@ -117,7 +121,13 @@ mod tests {
 
     #[test]
     fn a_senseless_limit_is_the_default() {
-        for (query, limit) in [("", 50), ("limit=0", 50), ("limit=201", 50), ("limit=200", 200), ("limit=x", 50)] {
+        for (query, limit) in [
+            ("", 50),
+            ("limit=0", 50),
+            ("limit=201", 50),
+            ("limit=200", 200),
+            ("limit=x", 50),
+        ] {
             assert_eq!(listed(&Query::parse(query)), limit);
         }
     }

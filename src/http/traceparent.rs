@@ -23,7 +23,12 @@ fn is_valid(text: &str) -> bool {
     let non_zero = |part: &str| part.bytes().any(|byte| byte != b'0');
     // A later version may say more after the flags; version 00 may not, and ff is forbidden.
     let ends = version != "00" || parts.next().is_none();
-    well_formed && version != "ff" && ends && non_zero(trace) && non_zero(parent) && text.len() <= 256
+    well_formed
+        && version != "ff"
+        && ends
+        && non_zero(trace)
+        && non_zero(parent)
+        && text.len() <= 256
 }
 
 const fn is_lower_hex(byte: u8) -> bool {

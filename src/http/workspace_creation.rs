@@ -15,9 +15,7 @@ use super::workspace_fields::{Named, check_for_creation};
 use super::workspaces::{MAX_DEPTH, event, parent};
 use crate::auth::Secret;
 use crate::clock;
-use crate::domain::{
-    DeliveryMode, EventName, FeedEvent, Workspace, WorkspaceId, WorkspaceStatus,
-};
+use crate::domain::{DeliveryMode, EventName, FeedEvent, Workspace, WorkspaceId, WorkspaceStatus};
 use crate::store::{Write, Written};
 
 const INVALID: &str = "invalid workspace payload";
@@ -42,8 +40,12 @@ struct Plan {
 impl Plan {
     fn read(body: &[u8]) -> Result<Self, ApiError> {
         let fields = Fields::parse(body).map_err(|fault| fault.under(INVALID))?;
-        let mode = fields.text("delivery_mode").map_err(|fault| fault.under(INVALID))?;
-        let folder = fields.text("workspace_dir").map_err(|fault| fault.under(INVALID))?;
+        let mode = fields
+            .text("delivery_mode")
+            .map_err(|fault| fault.under(INVALID))?;
+        let folder = fields
+            .text("workspace_dir")
+            .map_err(|fault| fault.under(INVALID))?;
         let mut plan = Self::bind(&fields).map_err(|fault| fault.under(INVALID))?;
         check_for_creation(&Named {
             name: Some(&plan.name),
@@ -163,15 +165,20 @@ pub(crate) fn bad_mode() -> ApiError {
 }
 
 fn check_folder(folder: Option<&str>, access: &str) -> Result<(), ApiError> {
-    const SYSTEM: [&str; 9] = [
-        "/etc", "/var", "/proc", "/sys", "/dev", "/boot", "/sbin", "/bin", "/lib",
+    const SYSTEM: [&str; 10] = [
+        "/etc", "/var", "/proc", "/sys", "/dev", "/boot", "/sbin", "/bin", "/lib", "/usr",
     ];
     if let Some(folder) = folder {
-        let within = |root: &&str| folder == **root || folder.starts_with(&format!("{root}/"));
-        let system = SYSTEM.iter().any(|root| within(&root)) || within(&"/usr");
+        let system = SYSTEM.iter().any(|root| {
+            let rest = folder.strip_prefix(root);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
         if !folder.starts_with('/') || folder.contains("..") || system {
-            return Err(Fault::new("workspace_dir", "must be an absolute path outside the system's folders")
-                .under("invalid workspace directory"));
+            return Err(Fault::new(
+                "workspace_dir",
+                "must be an absolute path outside the system's folders",
+            )
+            .under("invalid workspace directory"));
         }
     }
     match (access, folder) {
@@ -295,12 +302,26 @@ mod tests {
             (json!({"name": 1}), INVALID),
             (json!({"name": "a", "parent_id": "x"}), INVALID),
             (json!({"name": "a\nb"}), "invalid workspace fields"),
-            (json!({"name": "a", "workspace_dir": "/etc/x"}), "invalid workspace directory"),
-            (json!({"name": "a", "workspace_dir": "x"}), "invalid workspace directory"),
-            (json!({"name": "a", "workspace_access": "read_only"}), "invalid workspace access"),
-            (json!({"name": "a", "delivery_mode": "x"}), "delivery_mode must be 'push' or 'poll'"),
+            (
+                json!({"name": "a", "workspace_dir": "/etc/x"}),
+                "invalid workspace directory",
+            ),
+            (
+                json!({"name": "a", "workspace_dir": "x"}),
+                "invalid workspace directory",
+            ),
+            (
+                json!({"name": "a", "workspace_access": "read_only"}),
+                "invalid workspace access",
+            ),
+            (
+                json!({"name": "a", "delivery_mode": "x"}),
+                "delivery_mode must be 'push' or 'poll'",
+            ),
         ] {
-            let refusal = Plan::read(body.to_string().as_bytes()).map(drop).unwrap_err();
+            let refusal = Plan::read(body.to_string().as_bytes())
+                .map(drop)
+                .unwrap_err();
             assert_eq!(refusal.to_string(), text, "{body}");
         }
         assert!(check_folder(Some("/home/agent"), "read_write").is_ok());

@@ -19,13 +19,16 @@ fn broken(named: &Named<'_>) -> Option<(&'static str, String)> {
         ("runtime", named.runtime, 100, false),
     ];
     let given = || {
-        fields
-            .iter()
-            .filter_map(|(field, text, limit, plain)| text.map(|text| (*field, text, *limit, *plain)))
+        fields.iter().filter_map(|(field, text, limit, plain)| {
+            text.map(|text| (*field, text, *limit, *plain))
+        })
     };
     let newline = given().find(|(_, text, ..)| text.contains(['\n', '\r']));
     if let Some((field, ..)) = newline {
-        return Some((field, format!("{field} must not contain newline characters")));
+        return Some((
+            field,
+            format!("{field} must not contain newline characters"),
+        ));
     }
     let markup = given().find(|(_, text, _, plain)| {
         *plain && text.contains(['{', '}', '[', ']', '|', '>', '*', '&', '!'])
@@ -34,9 +37,7 @@ fn broken(named: &Named<'_>) -> Option<(&'static str, String)> {
         return Some((field, format!("{field} contains invalid characters")));
     }
     let long = given().find(|(_, text, limit, _)| text.len() > *limit);
-    long.map(|(field, _, limit, _)| {
-        (field, format!("{field} must be at most {limit} characters"))
-    })
+    long.map(|(field, _, limit, _)| (field, format!("{field} must be at most {limit} characters")))
 }
 
 /// When a workspace is created: one text for all rules, the rule beside it.
@@ -64,16 +65,35 @@ mod tests {
         let long = "x".repeat(256);
         for (name, runtime, text) in [
             (Some("plain name"), Some("langgraph"), None),
-            (Some("two\nlines"), None, Some("name must not contain newline characters")),
+            (
+                Some("two\nlines"),
+                None,
+                Some("name must not contain newline characters"),
+            ),
             (Some("a{b}"), None, Some("name contains invalid characters")),
-            (Some(long.as_str()), None, Some("name must be at most 255 characters")),
-            (None, Some(long.as_str()), Some("runtime must be at most 100 characters")),
+            (
+                Some(long.as_str()),
+                None,
+                Some("name must be at most 255 characters"),
+            ),
+            (
+                None,
+                Some(long.as_str()),
+                Some("runtime must be at most 100 characters"),
+            ),
             (None, Some("a|b"), None),
         ] {
-            let named = Named { name, role: None, model: None, runtime };
+            let named = Named {
+                name,
+                role: None,
+                model: None,
+                runtime,
+            };
             let error = check_specific(&named).err().map(|error| error.to_string());
             assert_eq!(error.as_deref(), text);
-            let error = check_for_creation(&named).err().map(|error| error.to_string());
+            let error = check_for_creation(&named)
+                .err()
+                .map(|error| error.to_string());
             assert_eq!(error.is_some(), text.is_some());
         }
     }

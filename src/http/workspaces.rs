@@ -164,10 +164,11 @@ pub(crate) async fn patch(
         });
     }
     if let Some(Some(parent)) = patch.parent {
-        let fits = state.store.read(move |reader| may_hang_below(reader, id, parent));
-        fits.await?.map_err(|reason| {
-            Fault::new("parent_id", reason).under("invalid request body")
-        })?;
+        let fits = state
+            .store
+            .read(move |reader| may_hang_below(reader, id, parent));
+        fits.await?
+            .map_err(|reason| Fault::new("parent_id", reason).under("invalid request body"))?;
     }
     let write = Write::PatchWorkspace {
         id,
@@ -211,7 +212,9 @@ fn changes(fields: &Fields) -> Result<WorkspacePatch, Fault> {
 
 /// The `parent_id` of a body; an empty one is none.
 pub(crate) fn parent(fields: &Fields) -> Result<Option<WorkspaceId>, Fault> {
-    let parent = fields.text("parent_id")?.map(|text| WorkspaceId::parse(&text));
+    let parent = fields
+        .text("parent_id")?
+        .map(|text| WorkspaceId::parse(&text));
     match parent {
         None => Ok(None),
         Some(None) => Err(Fault::new("parent_id", "is not a UUID")),

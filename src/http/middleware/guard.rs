@@ -42,9 +42,7 @@ pub(crate) async fn origin_guard<B: MessageBody>(
         let state = request.app_data::<web::Data<AppState>>();
         let origins = state.map_or(&[][..], |state| &state.settings.cors_origins);
         let origin = request.headers().get(ORIGIN);
-        origin.is_none_or(|origin| {
-            own_or_allowed(origin.as_bytes(), request.headers(), origins)
-        })
+        origin.is_none_or(|origin| own_or_allowed(origin.as_bytes(), request.headers(), origins))
     };
     if allowed {
         next.call(request)

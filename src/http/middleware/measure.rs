@@ -62,8 +62,7 @@ pub(crate) async fn measure<B: MessageBody>(
         ("status", status.as_u16().to_string()),
     ];
     metrics::counter!("baton_http_requests_total", &labels).increment(1);
-    metrics::histogram!("baton_http_request_duration_seconds", &labels)
-        .record(took.as_secs_f64());
+    metrics::histogram!("baton_http_request_duration_seconds", &labels).record(took.as_secs_f64());
     answer
 }
 

@@ -4,6 +4,6 @@ mod guard;
 mod measure;
 mod rate;
 
-pub(crate) use guard::{cors, own_or_allowed, origin_guard, security_headers};
+pub(crate) use guard::{cors, origin_guard, own_or_allowed, security_headers};
 pub(crate) use measure::{catch_panics, measure};
 pub(crate) use rate::{RateLimit, limit_rate};

@@ -1,0 +1,213 @@
+//! The API as OpenAPI, from the handlers' own annotations.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema, ToSchema};
+
+use super::{
+    activity, admin, delegation_views, delegations, events, heartbeat, inbox, ops, registry,
+    sockets, tokens, workspace_creation, workspaces,
+};
+
+/// The body of every refusal. More members may explain it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `ApiError` writes")]
+pub(crate) struct ErrorBody {
+    /// What is wrong.
+    error: String,
+    /// Which field of the request is at fault.
+    field: Option<String>,
+    /// What is wrong with it, with what is allowed.
+    reason: Option<String>,
+}
+
+fn refusals(texts: &[(&str, &str)]) -> BTreeMap<String, RefOr<Response>> {
+    let body = || {
+        let schema = ErrorBody::schema();
+        ContentBuilder::new().schema(Some(schema)).build()
+    };
+    texts
+        .iter()
+        .map(|(status, text)| {
+            let response = ResponseBuilder::new()
+                .description(*text)
+                .content("application/json", body())
+                .build();
+            ((*status).to_owned(), RefOr::T(response))
+        })
+        .collect()
+}
+
+/// What any route may answer.
+pub(crate) struct Limited;
+
+impl IntoResponses for Limited {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        refusals(&[
+            ("429", "Too often or too many; see Retry-After"),
+            ("500", "Baton's own fault"),
+            ("503", "Not now; see Retry-After"),
+        ])
+    }
+}
+
+/// What a route may answer that asks for a credential.
+pub(crate) struct Unauthorised;
+
+impl IntoResponses for Unauthorised {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        refusals(&[("401", "The credential is missing or does not fit")])
+    }
+}
+
+/// What a route may answer that asks for a credential and a body.
+pub(crate) struct Refused;
+
+impl IntoResponses for Refused {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        refusals(&[
+            (
+                "400",
+                "The request cannot be understood, or asks for something impossible",
+            ),
+            ("401", "The credential is missing or does not fit"),
+            ("403", "Not allowed"),
+            (
+                "404",
+                "No such thing, or none that the principal may know of",
+            ),
+            ("413", "The body is longer than `max_bytes`"),
+        ])
+    }
+}
+
+macro_rules! bodies {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty),* $(,)? })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(ToSchema)]
+            #[expect(dead_code, reason = "describes what the handler reads field by field")]
+            pub(crate) struct $name { $($(#[$field_doc])* $field: $type),* }
+        )*
+    };
+}
+
+bodies! {
+    /// A task for another workspace.
+    DelegateBody {
+        /// A UUID in any spelling.
+        target_id: String,
+        /// What is to be done.
+        task: String,
+        /// Sending the same key, target and task again begins nothing new.
+        idempotency_key: Option<String>,
+        /// When to give up, in seconds from now.
+        #[schema(minimum = 1, maximum = 2_592_000)] deadline_seconds: Option<i64>,
+        /// `never`, `if_idempotent` (default) or `always`.
+        redelivery: Option<String>,
+    }
+    /// A delegation that the agent sent itself.
+    RecordBody { target_id: String, task: String, #[schema(max_length = 1024)] delegation_id: String }
+    /// How a delegation ended.
+    UpdateBody {
+        /// `completed` or `failed`.
+        status: String,
+        /// The whole answer.
+        response_preview: Option<String>,
+        /// What went wrong.
+        error: Option<String>,
+    }
+    /// A feed row.
+    ActivityBody {
+        activity_type: String, method: Option<String>, summary: Option<String>, target_id: Option<String>,
+        source_id: Option<String>, status: Option<String>, error_detail: Option<String>, duration_ms: Option<i32>,
+        request_body: Option<Value>, response_body: Option<Value>, metadata: Option<Value>,
+    }
+    /// A place in the feed.
+    AckBody { #[schema(minimum = 0)] acked_seq: i64 }
+    /// A message to people.
+    NotifyBody { message: String, attachments: Option<Vec<AttachmentBody>> }
+    /// A file.
+    AttachmentBody { uri: String, name: String, #[schema(rename = "mimeType")] mime_type: Option<String>, size: Option<i64> }
+    /// A workspace to create.
+    WorkspaceBody {
+        name: String, role: Option<String>, tier: Option<i32>, model: Option<String>, runtime: Option<String>,
+        external: Option<bool>, url: Option<String>, delivery_mode: Option<String>, parent_id: Option<String>,
+        workspace_dir: Option<String>, workspace_access: Option<String>,
+        /// How many tasks at once; 0 for no cap of its own.
+        max_concurrent_tasks: Option<i32>,
+        can_delegate: Option<bool>, canvas: Option<PlaceBody>,
+    }
+    /// A place on the canvas.
+    PlaceBody { x: Option<f64>, y: Option<f64> }
+    /// What is to be changed.
+    WorkspacePatchBody {
+        name: Option<String>, role: Option<String>, tier: Option<i32>, parent_id: Option<String>, runtime: Option<String>,
+        collapsed: Option<bool>, x: Option<f64>, y: Option<f64>, can_delegate: Option<bool>, max_concurrent_tasks: Option<i32>,
+    }
+    /// Where an agent listens.
+    RegisterBody { id: String, agent_card: Value, url: Option<String>, delivery_mode: Option<String> }
+    /// How an agent is.
+    HeartbeatBody {
+        workspace_id: String, error_rate: Option<f64>, sample_error: Option<String>, active_tasks: Option<i32>,
+        uptime_seconds: Option<i32>, current_task: Option<String>, monthly_spend: Option<i64>,
+        runtime_state: Option<String>, runtime_metadata: Option<Value>,
+    }
+    /// A new card.
+    CardBody { workspace_id: String, agent_card: Value }
+    /// Two workspaces.
+    CheckBody { caller_id: String, target_id: String }
+}
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        let components = api.components.get_or_insert_default();
+        components.add_security_scheme("bearer", scheme);
+    }
+}
+
+/// The description of everything.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Baton", description = "Durable delegation between AI agents"),
+    modifiers(&Bearer),
+    paths(
+        delegations::delegate, delegations::record, delegations::update, delegation_views::list, delegation_views::get,
+        activity::list, activity::log, inbox::inbox, inbox::acknowledge, inbox::notify,
+        events::newest, events::newest_of, events::stream_of, sockets::open,
+        workspace_creation::create, workspaces::list, workspaces::get, workspaces::patch, workspaces::remove,
+        tokens::list, tokens::create, tokens::revoke,
+        registry::register, registry::update_card, registry::discover, registry::peers, registry::check_access,
+        heartbeat::heartbeat,
+        admin::delegations, admin::stats, admin::invariants, admin::liveness,
+        ops::health, ops::build_info, ops::metrics_text,
+    )
+)]
+pub(crate) struct ApiDoc;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_described_with_the_refusals_that_any_may_give() {
+        let api = ApiDoc::openapi();
+        let mut operations = 0;
+        for item in api.paths.paths.values() {
+            let methods = [&item.get, &item.post, &item.patch, &item.delete];
+            for operation in methods.into_iter().flatten() {
+                operations += 1;
+                for status in ["429", "500", "503"] {
+                    assert!(operation.responses.responses.contains_key(status));
+                }
+            }
+        }
+        assert_eq!(operations, 34);
+    }
+}
