@@ -1,9 +1,25 @@
-//! The persistence actor: batches what arrives, commits it, and only then acknowledges.
+//! The persistence actor: batches what arrives, commits each batch as one transaction, and only then acknowledges.
+
+mod batch;
+mod owed;
+mod writer;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use actix::Addr;
+use tokio::sync::oneshot;
+
 use crate::store::{Write, Written};
+
+pub use batch::{BatchLimits, FlushReason};
+pub use owed::deliver_owed_replies;
+pub use writer::{PersistenceActor, PersistenceSettings};
+
+/// How many commands may wait for a commit before more are refused. Changes of admitted delegations are not counted:
+/// each delegation has at most one waiting, so that `BATON_MAX_LIVE` bounds them.
+pub const COMMAND_QUEUE: usize = 20_000;
 
 /// Why a write was not committed.
 #[derive(thiserror::Error, Clone, Debug)]
@@ -25,22 +41,97 @@ pub enum Error {
     Refused(Arc<str>),
 }
 
+impl Error {
+    /// The database is away.
+    pub(crate) const UNAVAILABLE: Self = Self::Unavailable {
+        retry_after: Duration::from_secs(1),
+    };
+}
+
+/// Told once a write is committed, or will not be.
+pub type Acknowledge = Box<dyn FnOnce(Result<Written, Error>) + Send>;
+
+/// How a write is treated when the database is away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Patience {
+    /// Somebody waits for an answer: fail it back at once.
+    Command,
+    /// It must not be lost: keep it until it is committed.
+    Change,
+}
+
+/// A write on its way to the actor.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+pub struct Append {
+    pub(crate) write: Write,
+    pub(crate) patience: Patience,
+    pub(crate) acknowledge: Acknowledge,
+}
+
+/// Asks to commit everything that waits; answered when nothing waits any more.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+pub(crate) struct Drain(pub(crate) oneshot::Sender<()>);
+
+/// What others may see of the actor.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    pub(crate) writing: AtomicBool,
+    pub(crate) commands: AtomicUsize,
+}
+
 /// The way to the persistence actor. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Persistence;
+pub struct Persistence {
+    actor: Addr<PersistenceActor>,
+    gauges: Arc<Gauges>,
+}
 
 impl Persistence {
+    /// Hands a write over; `acknowledge` is called exactly once unless the process dies first.
+    pub fn submit(&self, write: Write, patience: Patience, acknowledge: Acknowledge) {
+        if patience == Patience::Command {
+            if !self.is_writing() {
+                return acknowledge(Err(Error::UNAVAILABLE));
+            }
+            if self.gauges.commands.fetch_add(1, Ordering::Relaxed) >= COMMAND_QUEUE {
+                self.gauges.commands.fetch_sub(1, Ordering::Relaxed);
+                return acknowledge(Err(Error::Overloaded {
+                    retry_after: Duration::from_secs(1),
+                }));
+            }
+        }
+        self.actor.do_send(Append {
+            write,
+            patience,
+            acknowledge,
+        });
+    }
+
     /// Commits a write on behalf of a request. It goes on when the caller stops waiting.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn write(&self, _write: Write) -> Result<Written, Error> {
-        todo!()
+    pub async fn write(&self, write: Write) -> Result<Written, Error> {
+        let (sender, receiver) = oneshot::channel();
+        // A requester that stopped waiting is no reason to do anything else.
+        let acknowledge = move |result| drop(sender.send(result));
+        self.submit(write, Patience::Command, Box::new(acknowledge));
+        receiver.await.unwrap_or(Err(Error::UNAVAILABLE))
     }
 
     /// Whether the last commit succeeded, so that `/health` may say so.
     #[must_use]
     pub fn is_writing(&self) -> bool {
-        todo!()
+        self.gauges.writing.load(Ordering::Relaxed)
+    }
+
+    /// Waits until nothing waits to be committed.
+    pub async fn drain(&self) {
+        let (sender, receiver) = oneshot::channel();
+        self.actor.do_send(Drain(sender));
+        // The actor is gone: then nothing waits.
+        drop(receiver.await);
     }
 }
