@@ -1,11 +1,40 @@
 //! Delegations as supervised actors.
+//!
+//! A [`Supervisor`](supervisor) admits and rebuilds; one [`actor`] for each live delegation is a shell around
+//! [`crate::domain::transition`]: it takes an event, commits the new state, and only then acts. What it does comes back
+//! as an event with its attempt number, routed by key, so that it finds whichever incarnation is alive.
 
+mod actor;
+mod calls;
+mod effects;
+mod messages;
+mod supervisor;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use actix::Addr;
+use bytes::Bytes;
+use dashmap::DashMap;
+use tokio::sync::oneshot;
+
+use crate::clock;
 use crate::domain::{
-    DelegationId, DelegationKey, Ending, NewDelegation, Report, Status, WorkspaceId,
+    DelegationId, DelegationKey, Ending, Event, Incarnation, NewDelegation, Origin, Phase,
+    Redelivery, Report, Settled, State, Status, Terms, Working, WorkspaceId,
 };
-use crate::store::Acceptance;
+use crate::persistence;
+use crate::store::{Acceptance, Store};
+
+use actor::DelegationActor;
+use calls::Calls;
+use messages::{Begin, Revive, Tell};
+pub use supervisor::{Supervisor, SupervisorSettings, recover};
+
+/// How often a message is handed to a new incarnation before giving up: an actor may die on each of them.
+const HANDOVERS: u32 = 20;
 
 /// Why a command could not be carried out.
 #[derive(thiserror::Error, Clone, Debug)]
@@ -26,6 +55,25 @@ pub enum Error {
     },
 }
 
+impl Error {
+    pub(crate) const UNAVAILABLE: Self = Self::Unavailable {
+        retry_after: Duration::from_secs(1),
+    };
+}
+
+impl From<persistence::Error> for Error {
+    fn from(error: persistence::Error) -> Self {
+        match error {
+            persistence::Error::Unavailable { retry_after } => Self::Unavailable { retry_after },
+            persistence::Error::Overloaded { retry_after } => Self::Overloaded {
+                limit: "the queue of writes",
+                retry_after,
+            },
+            persistence::Error::Refused(_) => Self::UNAVAILABLE,
+        }
+    }
+}
+
 /// What became of a report.
 #[derive(Clone, Debug)]
 pub enum Reported {
@@ -37,9 +85,94 @@ pub enum Reported {
     Contradiction(Ending),
 }
 
+/// What a message came to.
+#[derive(Clone, Debug)]
+enum Told {
+    /// It moved the delegation, and that is committed.
+    Committed,
+    /// The delegation had ended before this report.
+    Settled(Settled),
+    /// It changed nothing.
+    Ignored,
+}
+
+/// An actor that can be reached.
+#[derive(Clone, Debug)]
+struct Live {
+    actor: Addr<DelegationActor>,
+    incarnation: Incarnation,
+}
+
+/// Who is live here, by key and in numbers.
+#[derive(Debug, Default)]
+struct Registry {
+    actors: DashMap<DelegationKey, Live>,
+    by_status: StatusGauge,
+    calls: Calls,
+}
+
+/// How many live delegations stand where.
+#[derive(Debug, Default)]
+struct StatusGauge([AtomicI64; Status::ALL.len()]);
+
+impl StatusGauge {
+    fn add(&self, status: Status, change: i64) {
+        let place = Status::ALL.iter().position(|other| *other == status);
+        if let Some(count) = place.and_then(|place| self.0.get(place)) {
+            let now = count
+                .fetch_add(change, Ordering::Relaxed)
+                .saturating_add(change);
+            metrics::gauge!("baton_delegations_live", "status" => status.as_str())
+                .set(i32::try_from(now).unwrap_or(i32::MAX));
+        }
+    }
+
+    fn counts(&self) -> BTreeMap<Status, i64> {
+        Status::ALL
+            .iter()
+            .copied()
+            .zip(self.0.iter().map(|count| count.load(Ordering::Relaxed)))
+            .collect()
+    }
+}
+
+/// One delegation's place in the counts, given back when its actor is gone, however it went.
+#[derive(Debug)]
+struct Counted {
+    registry: Arc<Registry>,
+    status: Status,
+}
+
+impl Counted {
+    fn new(registry: Arc<Registry>, status: Status) -> Self {
+        registry
+            .by_status
+            .add(status, i64::from(!status.is_terminal()));
+        Self { registry, status }
+    }
+
+    fn move_to(&mut self, status: Status) {
+        *self = Self::new(Arc::clone(&self.registry), status);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.registry
+            .by_status
+            .add(self.status, -i64::from(!self.status.is_terminal()));
+    }
+}
+
 /// The way to the delegations. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Delegations;
+pub struct Delegations {
+    registry: Arc<Registry>,
+    supervisor: Addr<Supervisor>,
+    store: Store,
+    /// Of a delegation that nobody told of before its result came.
+    default_deadline: Duration,
+}
 
 impl Delegations {
     /// Begins a delegation. `target_as_sent` is the target in the caller's spelling. Goes on when the caller hangs up.
@@ -48,10 +181,16 @@ impl Delegations {
     /// See [`Error`].
     pub async fn begin(
         &self,
-        _delegation: NewDelegation,
-        _target_as_sent: &str,
+        delegation: NewDelegation,
+        target_as_sent: &str,
     ) -> Result<Acceptance, Error> {
-        todo!()
+        let (reply, answer) = oneshot::channel();
+        self.supervisor.do_send(Begin {
+            delegation,
+            target_as_sent: target_as_sent.into(),
+            reply,
+        });
+        answer.await.unwrap_or(Err(Error::UNAVAILABLE))
     }
 
     /// Reports an ending on behalf of `reporter`, who is the caller or the target; an id that it does not know is
@@ -61,22 +200,120 @@ impl Delegations {
     /// See [`Error`].
     pub async fn report(
         &self,
-        _reporter: WorkspaceId,
-        _id: DelegationId,
-        _report: Report,
+        reporter: WorkspaceId,
+        id: DelegationId,
+        report: Report,
     ) -> Result<Reported, Error> {
-        todo!()
+        let delegations = self.clone();
+        let work = async move { delegations.report_attached(reporter, id, report).await };
+        // A task of its own: a handler's future is dropped when its client hangs up.
+        tokio::spawn(work).await.unwrap_or(Err(Error::UNAVAILABLE))
+    }
+
+    async fn report_attached(
+        &self,
+        reporter: WorkspaceId,
+        id: DelegationId,
+        report: Report,
+    ) -> Result<Reported, Error> {
+        let own = DelegationKey {
+            caller: reporter,
+            id,
+        };
+        let event = Event::Reported(report);
+        let mut key = own.clone();
+        if !self.registry.actors.contains_key(&own) {
+            let wanted = own.clone();
+            let found = self
+                .store
+                .read(move |reader| reader.find_key(wanted.caller, &wanted.id))
+                .await;
+            match found.map_err(|_unavailable| Error::UNAVAILABLE)? {
+                Some(found) => key = found,
+                None => self.adopt(&own).await?,
+            }
+        }
+        match self.tell(&key, &event, None).await? {
+            Some(Told::Committed) => Ok(Reported::Ended),
+            Some(Told::Settled(Settled::Repeat(ending))) => Ok(Reported::Repeat(ending)),
+            Some(Told::Settled(Settled::Contradiction(ending))) => {
+                Ok(Reported::Contradiction(ending))
+            }
+            Some(Told::Ignored) | None => Err(Error::UNAVAILABLE),
+        }
+    }
+
+    /// A result is never refused for want of a record (product.md): its delegation begins here.
+    async fn adopt(&self, key: &DelegationKey) -> Result<(), Error> {
+        let now = clock::now();
+        let terms = Terms {
+            key: key.clone(),
+            target: None,
+            origin: Origin::Adopted,
+            redelivery: Redelivery::Never,
+            deadline: now.plus(self.default_deadline),
+            created_at: now,
+            traceparent: None,
+        };
+        let state = State::Working(Working {
+            phase: Phase::Dispatched,
+            heard_at: now,
+        });
+        let delegation = NewDelegation {
+            terms,
+            task: "".into(),
+            idempotency: None,
+            state,
+        };
+        // Somebody else may have been faster: then that one is told.
+        self.begin(delegation, "").await.map(drop)
+    }
+
+    /// Tells a delegation, whichever incarnation is alive; rebuilds one if none is. None when there is no such delegation.
+    async fn tell(
+        &self,
+        key: &DelegationKey,
+        event: &Event,
+        raw_reply: Option<Bytes>,
+    ) -> Result<Option<Told>, Error> {
+        for _ in 0..HANDOVERS {
+            let Some(actor) = self.find(key).await? else {
+                return Ok(None);
+            };
+            let (reply, answer) = oneshot::channel();
+            actor.do_send(Tell {
+                event: event.clone(),
+                raw_reply: raw_reply.clone(),
+                reply: Some(reply),
+            });
+            if let Ok(told) = answer.await {
+                return told.map(Some);
+            }
+        }
+        Err(Error::UNAVAILABLE)
+    }
+
+    async fn find(&self, key: &DelegationKey) -> Result<Option<Addr<DelegationActor>>, Error> {
+        let live = self.registry.actors.get(key).map(|live| live.actor.clone());
+        if let Some(actor) = live.filter(Addr::connected) {
+            return Ok(Some(actor));
+        }
+        let (reply, answer) = oneshot::channel();
+        self.supervisor.do_send(Revive {
+            key: key.clone(),
+            reply,
+        });
+        answer.await.unwrap_or(Err(Error::UNAVAILABLE))
+    }
+
+    /// Waits until no call to a target is in flight.
+    pub async fn calls_answered(&self) {
+        self.registry.calls.idle().await;
     }
 
     /// How many are live on this node, by status.
     #[must_use]
-    pub fn live(&self) -> Vec<(Status, usize)> {
-        todo!()
-    }
-
-    /// Whether an actor of this node takes care of it.
-    #[must_use]
-    pub fn is_live(&self, _key: &DelegationKey) -> bool {
-        todo!()
+    pub fn live(&self) -> BTreeMap<Status, i64> {
+        self.registry.by_status.counts()
     }
 }

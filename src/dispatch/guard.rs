@@ -110,6 +110,17 @@ impl TargetGuard {
         label.map_or(Ok(()), |label| Err(forbidden_name(host, label)))
     }
 
+    /// Both checks, as at registration: the spelling of the address, and what its name stands for now.
+    ///
+    /// # Errors
+    ///
+    /// See [`GuardError`].
+    pub async fn check(&self, url: &str) -> Result<Url, GuardError> {
+        let url = self.check_url(url)?;
+        self.check_resolved(&url).await?;
+        Ok(url)
+    }
+
     /// The addresses of `host` that may be dialled now. A name may have changed its addresses since it was registered,
     /// so this is asked at each connect.
     async fn dialable(&self, host: &str) -> Result<Vec<SocketAddr>, GuardError> {

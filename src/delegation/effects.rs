@@ -1,0 +1,233 @@
+//! What delegations do to the world once their state is committed, and what they ask of it before.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::calls::Calls;
+use super::messages::Task;
+use super::{Delegations, Registry};
+use crate::clock;
+use crate::dispatch::{A2aClient, Call, declares_deduplication};
+use crate::domain::{
+    Attempt, DelegationKey, DeliveryMode, Event, Life, Outcome, Policy, Terms, Timestamp, Unready,
+    Workspace, WorkspaceStatus,
+};
+use crate::faults::{Faults, Point};
+use crate::persistence::Persistence;
+use crate::store::Store;
+
+/// The wait before the database is asked again for what an actor cannot do without.
+const READ_RETRY: Duration = Duration::from_millis(500);
+
+/// How long after the deadline an answer is still listened for, to be kept as late (rule 7).
+const LATE_ANSWER: Duration = Duration::from_mins(10);
+
+/// Where a target listens, and how far it can be trusted with a repeated message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Route {
+    url: Arc<str>,
+    deduplicates: bool,
+}
+
+/// What all actors share.
+#[derive(Debug)]
+pub(super) struct Runtime {
+    pub(super) policy: Policy,
+    pub(super) push_replies: bool,
+    pub(super) persistence: Persistence,
+    pub(super) store: Store,
+    pub(super) client: A2aClient,
+    pub(super) outbound: Arc<Semaphore>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) faults: Arc<Faults>,
+    /// Set once the supervisor runs.
+    pub(super) delegations: OnceLock<Delegations>,
+}
+
+impl Runtime {
+    /// Whether this process still waits for an answer to that attempt.
+    pub(super) fn is_calling(&self, key: &DelegationKey, attempt: Attempt) -> bool {
+        self.registry.calls.contains(key, attempt)
+    }
+
+    /// A place among the outbound calls and the target's present address, in this order: an address that waited for a
+    /// place would be stale (lesson Q07).
+    pub(super) async fn find_way(
+        &self,
+        terms: &Terms,
+    ) -> Result<(OwnedSemaphorePermit, Route), Unready> {
+        let Ok(permit) = Arc::clone(&self.outbound).acquire_owned().await else {
+            return Err(Unready::AtCapacity);
+        };
+        let target = self
+            .target(terms)
+            .await
+            .filter(|target| target.status != WorkspaceStatus::Removed);
+        let Some(target) = target else {
+            return Err(Unready::Removed);
+        };
+        if target.delivery_mode == DeliveryMode::Poll {
+            return Err(Unready::Polls);
+        }
+        let deduplicates = target
+            .agent_card
+            .as_ref()
+            .is_some_and(|card| declares_deduplication(&card.0));
+        let url = target.url.ok_or(Unready::NoAddress)?;
+        Ok((
+            permit,
+            Route {
+                url: url.into(),
+                deduplicates,
+            },
+        ))
+    }
+
+    /// Whether the target declared that it drops a repeated messageId.
+    pub(super) async fn target_deduplicates(&self, terms: &Terms) -> bool {
+        let card = self
+            .target(terms)
+            .await
+            .and_then(|target| target.agent_card);
+        card.is_some_and(|card| declares_deduplication(&card.0))
+    }
+
+    async fn target(&self, terms: &Terms) -> Option<Workspace> {
+        let target = terms.target?;
+        self.read(move |reader| reader.workspace(target)).await
+    }
+
+    /// Reads until the database answers: an actor has nothing better to do.
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl Fn(&mut dyn crate::store::Reader) -> Result<T, crate::store::Error>
+        + Clone
+        + Send
+        + 'static,
+    ) -> T {
+        loop {
+            match self.store.read(query.clone()).await {
+                Ok(value) => return value,
+                Err(error) => {
+                    tracing::debug!(%error, "a read failed; trying again");
+                    tokio::time::sleep(READ_RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Calls the target. The call belongs to nobody: it outlives its actor, and its outcome goes to whichever
+    /// incarnation is alive then.
+    pub(super) fn call(
+        self: &Arc<Self>,
+        terms: &Arc<Terms>,
+        attempt: Attempt,
+        route: Route,
+        task: Option<Task>,
+        permit: OwnedSemaphorePermit,
+    ) {
+        self.faults.pass(Point::BeforeSend);
+        let (runtime, terms) = (Arc::clone(self), Arc::clone(terms));
+        let under_way = Calls::begin(&self.registry, &terms.key, attempt);
+        metrics::counter!("baton_calls_total", "result" => "attempted").increment(1);
+        tokio::spawn(async move {
+            let (event, raw_reply) = runtime.call_now(&terms, attempt, route, task).await;
+            drop(permit);
+            runtime.faults.pass(Point::AnswerReceived);
+            if let Some(delegations) = runtime.delegations.get() {
+                while let Err(error) = delegations
+                    .tell(&terms.key, &event, raw_reply.clone())
+                    .await
+                {
+                    tracing::warn!(delegation.id = %terms.key, attempt = attempt.0, %error, "an outcome could not be handed over yet");
+                    tokio::time::sleep(READ_RETRY).await;
+                }
+            }
+            drop(under_way);
+        });
+    }
+
+    async fn call_now(
+        &self,
+        terms: &Terms,
+        attempt: Attempt,
+        route: Route,
+        task: Option<Task>,
+    ) -> (Event, Option<bytes::Bytes>) {
+        let started = clock::now();
+        let task = if let Some(task) = task {
+            task
+        } else {
+            let key = terms.key.clone();
+            self.read(move |reader| reader.task(&key))
+                .await
+                .unwrap_or_else(|| "".into())
+        };
+        let call = Call {
+            url: route.url,
+            message_id: terms.key.id.clone(),
+            task,
+            traceparent: terms.traceparent.clone(),
+            deadline_in: terms.deadline.since(started).saturating_add(LATE_ANSWER),
+        };
+        let mut called = self.client.send(call).await;
+        if let Outcome::DeliveredUnknown {
+            target_deduplicates,
+            ..
+        } = &mut called.outcome
+        {
+            *target_deduplicates = route.deduplicates;
+        }
+        let duration = clock::now().since(started);
+        let result = outcome_name(&called.outcome);
+        metrics::counter!("baton_calls_total", "result" => result).increment(1);
+        metrics::histogram!("baton_call_seconds").record(duration);
+        tracing::info!(
+            delegation.id = %terms.key, attempt = attempt.0, duration_ms = duration.as_millis(), outcome = result,
+            "called the target"
+        );
+        (
+            Event::Called {
+                attempt,
+                outcome: called.outcome,
+            },
+            called.raw,
+        )
+    }
+
+    /// Counts a committed change, and logs an ending: each promised effect is counted (lesson O01).
+    pub(super) fn observe(&self, terms: &Terms, before: &Life, after: &Life, at: Timestamp) {
+        let (from, to) = (before.status(), after.status());
+        if from.is_terminal() {
+            metrics::counter!("baton_late_results_total").increment(1);
+        } else if to.is_terminal() {
+            let lasted = at.since(terms.created_at);
+            metrics::counter!("baton_delegations_ended_total", "status" => to.as_str())
+                .increment(1);
+            metrics::counter!("baton_result_rows_total").increment(1);
+            metrics::histogram!("baton_delegation_seconds").record(lasted);
+            if self.push_replies {
+                metrics::counter!("baton_replies_total", "result" => "attempted").increment(1);
+            }
+            tracing::info!(
+                delegation.id = %terms.key, attempt = after.attempt.0, duration_ms = lasted.as_millis(),
+                status = to.as_str(), "delegation ended"
+            );
+        }
+    }
+}
+
+const fn outcome_name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Answered { .. } => "answered",
+        Outcome::Refused { .. } => "refused",
+        Outcome::NotDelivered { .. } => "not_delivered",
+        Outcome::DeliveredUnknown { .. } => "delivered_unknown",
+        Outcome::Busy { .. } => "busy",
+        Outcome::TargetQueued => "queued",
+        Outcome::NonFinal { .. } => "non_final",
+        Outcome::Malformed { .. } => "malformed",
+    }
+}

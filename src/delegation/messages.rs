@@ -1,0 +1,85 @@
+//! What delegations and their supervisor say to each other.
+
+use std::sync::Arc;
+
+use actix::{Addr, Message};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::actor::DelegationActor;
+use super::{Error, Told};
+use crate::domain::{DelegationKey, Event, Incarnation, NewDelegation};
+use crate::persistence;
+use crate::store::{Acceptance, Loaded, Written};
+
+/// Something happened to a delegation.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub(super) struct Tell {
+    pub(super) event: Event,
+    /// The target's reply that the event was read from.
+    pub(super) raw_reply: Option<Bytes>,
+    /// Answered once the event is committed or found to change nothing; dropped if the actor dies first.
+    pub(super) reply: Option<oneshot::Sender<Result<Told, Error>>>,
+}
+
+/// The change that the actor waited for was committed, or not.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Persisted(pub(super) Result<Written, persistence::Error>);
+
+/// The actor may go: nobody can reach it any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Retire;
+
+/// Begin a delegation.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Begin {
+    pub(super) delegation: NewDelegation,
+    pub(super) target_as_sent: Box<str>,
+    pub(super) reply: oneshot::Sender<Result<Acceptance, Error>>,
+}
+
+/// The beginning of a delegation was committed, or not.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Begun {
+    pub(super) delegation: NewDelegation,
+    pub(super) result: Result<Written, persistence::Error>,
+    pub(super) reply: oneshot::Sender<Result<Acceptance, Error>>,
+}
+
+/// Find the actor of a delegation, or rebuild it from the store; none when there is no such delegation.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Revive {
+    pub(super) key: DelegationKey,
+    pub(super) reply: oneshot::Sender<Result<Option<Addr<DelegationActor>>, Error>>,
+}
+
+/// Take charge of delegations that an earlier process left behind.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Recover(pub(super) Vec<Loaded>);
+
+/// A delegation ended and its actor has nothing left to do.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Finished {
+    pub(super) key: DelegationKey,
+    pub(super) incarnation: Incarnation,
+}
+
+/// An actor is gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct ActorDown {
+    pub(super) key: DelegationKey,
+    pub(super) incarnation: Incarnation,
+    pub(super) panicked: bool,
+}
+
+/// The whole task, shared.
+pub(super) type Task = Arc<str>;
