@@ -27,26 +27,28 @@ mod workspace_creation;
 mod workspace_fields;
 mod workspaces;
 
+use std::net::TcpListener;
+use std::time::Duration;
+
 use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{App, Error, Resource};
+use actix_web::{App, Error, HttpServer, Resource};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 pub use state::{AppState, Readiness, Settings, Stopping};
 
 /// What all workers of a server share. Made once, cloned into each.
 #[derive(Clone)]
-pub struct Shared {
+struct Shared {
     state: web::Data<AppState>,
     rate: web::Data<middleware::RateLimit>,
 }
 
 impl Shared {
     /// For one server.
-    #[must_use]
-    pub fn new(state: AppState) -> Self {
+    fn new(state: AppState) -> Self {
         let rate = middleware::RateLimit::new(state.settings.rate_limit);
         Self {
             state: web::Data::new(state),
@@ -55,11 +57,23 @@ impl Shared {
     }
 }
 
+/// Serves on `listener`; once told to stop, requests in flight get `grace` to finish. Signals are the caller's.
+///
+/// # Errors
+/// When the socket cannot be used.
+pub fn serve(state: AppState, listener: TcpListener, grace: Duration) -> std::io::Result<Server> {
+    let shared = Shared::new(state);
+    let server = HttpServer::new(move || app(shared.clone()))
+        .shutdown_timeout(grace.as_secs())
+        .disable_signals()
+        .listen(listener)?;
+    Ok(server.run())
+}
+
 /// The application of one worker: the routes, and around them security headers, metrics, the rate limit, origins and
 /// the net for panics.
-#[must_use]
-pub fn app(
-    shared: &Shared,
+fn app(
+    shared: Shared,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -71,8 +85,8 @@ pub fn app(
 > {
     let origins = shared.state.settings.cors_origins.clone();
     App::new()
-        .app_data(shared.state.clone())
-        .app_data(shared.rate.clone())
+        .app_data(shared.state)
+        .app_data(shared.rate)
         .configure(routes)
         .wrap(from_fn(middleware::security_headers))
         .wrap(from_fn(middleware::measure))

@@ -12,7 +12,6 @@ use super::answer;
 use super::error::{ApiError, JSON};
 use super::openapi::{ApiDoc, Limited};
 use super::state::AppState;
-use crate::domain::Status;
 
 /// Whether the service is migrated and its last commit succeeded.
 #[utoipa::path(get, path = "/health", tag = "ops", responses(
@@ -49,13 +48,6 @@ pub(crate) async fn build_info() -> Result<HttpResponse, ApiError> {
     (status = 200, description = "Prometheus text format", body = String, content_type = "text/plain"), Limited,
 ))]
 pub(crate) async fn metrics_text(state: web::Data<AppState>) -> HttpResponse {
-    let live = state.delegations.live();
-    for status in Status::ALL.iter().filter(|status| !status.is_terminal()) {
-        let count = live.iter().find(|(of, _)| of == status);
-        let count = count.map_or(0, |(_, count)| *count);
-        metrics::gauge!("baton_live_delegations", "status" => status.as_str())
-            .set(u32::try_from(count).unwrap_or(u32::MAX));
-    }
     metrics::gauge!("baton_event_listeners")
         .set(u32::try_from(state.events.listeners()).unwrap_or(u32::MAX));
     HttpResponse::Ok()

@@ -124,7 +124,7 @@ async fn checked(
                 .under("url is required for push-mode workspaces")),
         };
     };
-    match state.guard.check_url(&url).await {
+    match state.guard.check(&url).await {
         Ok(_safe) => Ok(Some(url)),
         Err(error) => {
             let reason = error.to_string();

@@ -205,7 +205,7 @@ pub(crate) async fn create(
     let body = body::read(&request, payload, state.settings.max_body_bytes).await?;
     let plan = Plan::read(&body)?;
     if let Some(url) = &plan.url {
-        let checked = state.guard.check_url(url).await;
+        let checked = state.guard.check(url).await;
         checked.map_err(|error| Fault::new("url", error.to_string()).under(error.to_string()))?;
     }
     if let Some(above) = plan.parent {

@@ -1,0 +1,120 @@
+//! The admin token: given, or minted at the first start and kept in a file that only its owner can read.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::auth::{Secret, TokenHash};
+use crate::config::Config;
+
+/// The admin token of this process.
+pub struct AdminToken {
+    secret: String,
+    /// Where it is kept, when it was minted.
+    file: Option<PathBuf>,
+}
+
+impl AdminToken {
+    /// Takes the given token, or the one in `file`, which is made at the first start.
+    ///
+    /// # Errors
+    /// When the file can be neither read nor made, or others may read it.
+    pub fn obtain(config: &Config, file: PathBuf) -> anyhow::Result<Self> {
+        let given = config.admin_token.trim();
+        if !given.is_empty() {
+            return Ok(Self {
+                secret: given.to_owned(),
+                file: None,
+            });
+        }
+        let secret = read_or_mint(&file).with_context(|| {
+            format!("the admin token in {} (or set ADMIN_TOKEN)", file.display())
+        })?;
+        Ok(Self {
+            secret,
+            file: Some(file),
+        })
+    }
+
+    /// What requests are compared with.
+    #[must_use]
+    pub fn hash(&self) -> TokenHash {
+        TokenHash::of(self.secret.as_bytes())
+    }
+
+    /// Where it is kept, unless it was given.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// The token itself. Not for logs.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.secret
+    }
+}
+
+fn read_or_mint(file: &Path) -> anyhow::Result<String> {
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)
+    {
+        Ok(mut made) => {
+            let secret = Secret::mint();
+            writeln!(made, "{}", secret.reveal())?;
+            made.sync_all()?;
+            Ok(secret.reveal().to_owned())
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => read(file),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    let mut opened = OpenOptions::new().read(true).open(file)?;
+    let mode = opened.metadata()?.permissions().mode();
+    anyhow::ensure!(mode & 0o077 == 0, "others may read the file: chmod 600 it");
+    let mut text = String::new();
+    opened.read_to_string(&mut text)?;
+    let secret = text.trim();
+    anyhow::ensure!(
+        !secret.is_empty(),
+        "the file is empty: delete it, and a new one is made"
+    );
+    Ok(secret.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    fn config(arguments: &[&str]) -> Config {
+        crate::config::Cli::parse_from(std::iter::once(&"baton").chain(arguments)).config
+    }
+
+    #[test]
+    fn a_minted_token_stays_the_same_and_is_its_owners_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
+        let minted = AdminToken::obtain(&config(&[]), file.clone()).unwrap();
+        let again = AdminToken::obtain(&config(&[]), file.clone()).unwrap();
+        assert_eq!(minted.reveal(), again.reveal());
+        assert_eq!(minted.reveal().len(), 43);
+        assert_eq!(
+            std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(AdminToken::obtain(&config(&[]), file.clone()).is_err());
+        let given = AdminToken::obtain(&config(&["--admin-token", "given"]), file).unwrap();
+        assert_eq!((given.reveal(), given.file()), ("given", None));
+    }
+}

@@ -1,0 +1,279 @@
+//! The one place where the parts are wired together, started in order, and stopped in the opposite order.
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use anyhow::Context;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::{Notify, watch};
+
+use crate::admin_token::AdminToken;
+use crate::config::Config;
+use crate::delegation::{self, Delegations, Supervisor, SupervisorSettings};
+use crate::dispatch::{A2aClient, ClientConfig, TargetGuard};
+use crate::domain::{Policy, RetryPolicy};
+use crate::events::EventHub;
+use crate::faults::Faults;
+use crate::http::{self, AppState, Readiness, Settings, Stopping};
+use crate::liveness::Liveness;
+use crate::persistence::{self, BatchLimits, Persistence, PersistenceActor, PersistenceSettings};
+use crate::store::{Store, StoreOptions};
+
+/// How long requests in flight may take to finish once the service is told to stop.
+const REQUEST_GRACE: Duration = Duration::from_secs(2);
+/// How long calls in flight may take to bring their answer: what they bring later is asked for after the next start.
+const CALL_GRACE: Duration = Duration::from_secs(3);
+/// How long the last commits may take.
+const DRAIN_GRACE: Duration = Duration::from_secs(3);
+/// How long a read waits for a connection.
+const READ_WAIT: Duration = Duration::from_millis(800);
+
+/// A running Baton.
+pub struct App {
+    address: SocketAddr,
+    database: String,
+    admin_token: AdminToken,
+    server: Server,
+    delegations: Delegations,
+    persistence: Persistence,
+    stopping: watch::Sender<bool>,
+}
+
+impl App {
+    /// Opens the database, migrates it, takes charge of what is live in it, and starts to listen.
+    ///
+    /// # Errors
+    /// When the database, the admin token's file or the address cannot be used; the message says what to do.
+    pub async fn start(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
+        let faults: Arc<Faults> = Arc::new(config.faults.parse().map_err(anyhow::Error::msg)?);
+        let listener = TcpListener::bind((config.host, config.port)).with_context(|| {
+            format!(
+                "cannot listen on {}:{} (HOST, PORT)",
+                config.host, config.port
+            )
+        })?;
+        let address = listener.local_addr()?;
+        let store = open_store(&config).await?;
+        let admin_token = AdminToken::obtain(&config, admin_token_path(&config))?;
+        let guard = TargetGuard::new(config.target_allow.clone());
+        let events = EventHub::default();
+        let liveness = Liveness::default();
+        let reply_owed = Arc::new(Notify::new());
+        let persistence = start_persistence(&config, &store, &events, &reply_owed, &faults).await?;
+        let delegations = start_delegations(&config, &store, &persistence, &guard, faults)?;
+        let readiness = Readiness::default();
+        let (stopping, stopped) = Stopping::new();
+        let state = AppState {
+            store: store.clone(),
+            persistence: persistence.clone(),
+            delegations: delegations.clone(),
+            events,
+            guard,
+            settings: Settings::from(&config),
+            admin: admin_token.hash(),
+            readiness: readiness.clone(),
+            stopping: stopped,
+            liveness: liveness.clone(),
+            metrics,
+        };
+        let server = http::serve(state, listener, REQUEST_GRACE)?;
+        actix_web::rt::spawn({
+            let delegations = delegations.clone();
+            async move {
+                let count = delegation::recover(&delegations).await;
+                tracing::info!(delegations = count, "took charge of what was live");
+            }
+        });
+        actix_web::rt::spawn(persistence::deliver_owed_replies(
+            store,
+            persistence.clone(),
+            reply_owed,
+            Duration::from_secs(config.delegation_sweeper_interval_s),
+            move || liveness.tick("owed_replies"),
+        ));
+        readiness.ready();
+        let database = redact(&config.database_url);
+        Ok(Self {
+            address,
+            database,
+            admin_token,
+            server,
+            delegations,
+            persistence,
+            stopping,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The admin token, and where it is kept if it was minted.
+    #[must_use]
+    pub const fn admin_token(&self) -> &AdminToken {
+        &self.admin_token
+    }
+
+    /// Where to look, and what to try first.
+    #[must_use]
+    pub fn banner(&self) -> String {
+        let base = format!("http://{}", self.address);
+        let (token, kept) = match self.admin_token.file() {
+            Some(file) => (
+                format!("$(cat {})", file.display()),
+                file.display().to_string(),
+            ),
+            None => ("$ADMIN_TOKEN".to_owned(), "given (ADMIN_TOKEN)".to_owned()),
+        };
+        format!(
+            "listening on {base}\n\
+             database     {}\n\
+             admin token  {kept}\n\
+             API          {base}/docs\n\
+             try:\n  \
+             curl {base}/health\n  \
+             curl -H \"Authorization: Bearer {token}\" {base}/workspaces -d '{{\"name\":\"me\",\"external\":true}}'\n  \
+             curl -H \"Authorization: Bearer {token}\" {base}/admin/delegations/stats",
+            self.database
+        )
+    }
+
+    /// Serves until `stop`, then stops in order: no new requests, the last answers of targets, the last commits.
+    ///
+    /// # Errors
+    /// When the server fails.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let handle = self.server.handle();
+        let server = actix_web::rt::spawn(self.server);
+        stop.await;
+        tracing::info!("stopping");
+        // Requests that wait on purpose are told to end; an error means that none is left.
+        let _nobody_waits = self.stopping.send(true);
+        stop_server(&handle, server).await?;
+        if tokio::time::timeout(CALL_GRACE, self.delegations.calls_answered())
+            .await
+            .is_err()
+        {
+            tracing::info!("calls in flight are left to the next start");
+        }
+        if tokio::time::timeout(DRAIN_GRACE, self.persistence.drain())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "the last commits did not come through in time; nothing of them was acknowledged"
+            );
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+async fn stop_server(
+    handle: &ServerHandle,
+    server: actix_web::rt::task::JoinHandle<std::io::Result<()>>,
+) -> anyhow::Result<()> {
+    handle.stop(true).await;
+    server
+        .await
+        .context("the server's task failed")?
+        .context("the server failed")
+}
+
+async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let options = StoreOptions {
+        url: config.database_url.clone(),
+        read_connections: u32::try_from(config.read_connections)?,
+        read_wait: READ_WAIT,
+    };
+    let opened = tokio::task::spawn_blocking(move || Store::open(&options)).await?;
+    opened.context("cannot open the database (DATABASE_URL)")
+}
+
+async fn start_persistence(
+    config: &Config,
+    store: &Store,
+    events: &EventHub,
+    reply_owed: &Arc<Notify>,
+    faults: &Arc<Faults>,
+) -> anyhow::Result<Persistence> {
+    let settings = PersistenceSettings {
+        store: store.clone(),
+        hub: events.clone(),
+        limits: BatchLimits {
+            size: usize::try_from(config.batch_size)?,
+            linger: Duration::from_micros(config.batch_linger_us),
+        },
+        reply_owed: Arc::clone(reply_owed),
+        faults: Arc::clone(faults),
+    };
+    let opener = store.clone();
+    let writer = tokio::task::spawn_blocking(move || opener.writer()).await?;
+    Ok(PersistenceActor::launch(
+        settings,
+        writer.context("cannot write to the database (DATABASE_URL)")?,
+    ))
+}
+
+fn start_delegations(
+    config: &Config,
+    store: &Store,
+    persistence: &Persistence,
+    guard: &TargetGuard,
+    faults: Arc<Faults>,
+) -> anyhow::Result<Delegations> {
+    let first_byte = Duration::from_secs(config.first_byte_timeout_s);
+    let client = A2aClient::new(ClientConfig {
+        guard: guard.clone(),
+        connect_timeout: Duration::from_secs(config.connect_timeout_s),
+        first_byte_timeout: (!first_byte.is_zero()).then_some(first_byte),
+        idle_timeout: Duration::from_secs(config.idle_timeout_s),
+        max_reply_bytes: config.max_reply_bytes,
+    })?;
+    let retry = RetryPolicy {
+        base: Duration::from_millis(config.retry_base_ms),
+        ..RetryPolicy::default()
+    };
+    Ok(Supervisor::launch(SupervisorSettings {
+        policy: Policy {
+            retry,
+            stuck_after: Duration::from_secs(config.delegation_stuck_threshold_s),
+        },
+        push_replies: config.inbox_push(),
+        default_deadline: config.deadline(),
+        max_live: config.max_live,
+        max_outbound: usize::try_from(config.max_outbound)?,
+        arbiters: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        persistence: persistence.clone(),
+        store: store.clone(),
+        client,
+        faults,
+    }))
+}
+
+/// Where the admin token is kept when none is given: beside an SQLite database, else in the working directory.
+fn admin_token_path(config: &Config) -> PathBuf {
+    let database = config
+        .database_url
+        .strip_prefix("sqlite://")
+        .unwrap_or("baton");
+    PathBuf::from(format!("{database}.admin-token"))
+}
+
+/// A database's address without its password.
+fn redact(url: &str) -> String {
+    match url::Url::parse(url) {
+        Ok(mut parsed) if parsed.password().is_some() => {
+            // It had a password, so it can have another.
+            let _replaced = parsed.set_password(Some("***"));
+            parsed.to_string()
+        }
+        _ => url.to_owned(),
+    }
+}
