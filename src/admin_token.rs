@@ -79,7 +79,8 @@ fn read_or_mint(file: &Path) -> anyhow::Result<String> {
 fn read(file: &Path) -> anyhow::Result<String> {
     let mut opened = OpenOptions::new().read(true).open(file)?;
     let mode = opened.metadata()?.permissions().mode();
-    anyhow::ensure!(mode & 0o077 == 0, "others may read the file: chmod 600 it");
+    let others = mode & 0o077;
+    anyhow::ensure!(others == 0, "others may read the file: chmod 600 it");
     let mut text = String::new();
     opened.read_to_string(&mut text)?;
     let secret = text.trim();

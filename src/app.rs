@@ -156,23 +156,21 @@ impl App {
         // Requests that wait on purpose are told to end; an error means that none is left.
         let _nobody_waits = self.stopping.send(true);
         stop_server(&handle, server).await?;
-        if tokio::time::timeout(CALL_GRACE, self.delegations.calls_answered())
-            .await
-            .is_err()
-        {
-            tracing::info!("calls in flight are left to the next start");
-        }
-        if tokio::time::timeout(DRAIN_GRACE, self.persistence.drain())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                "the last commits did not come through in time; nothing of them was acknowledged"
-            );
-        }
-        tracing::info!("stopped");
+        finish(&self.delegations, &self.persistence).await;
         Ok(())
     }
+}
+
+/// The last answers of targets, the last commits, each within its grace.
+async fn finish(delegations: &Delegations, persistence: &Persistence) {
+    let answered = tokio::time::timeout(CALL_GRACE, delegations.calls_answered()).await;
+    let drained = tokio::time::timeout(DRAIN_GRACE, persistence.drain()).await;
+    // What was left is asked for after the next start; what was not committed was not acknowledged.
+    tracing::info!(
+        all_answered = answered.is_ok(),
+        all_committed = drained.is_ok(),
+        "stopped"
+    );
 }
 
 async fn stop_server(

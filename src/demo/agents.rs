@@ -64,7 +64,7 @@ async fn slow(request: web::Json<Value>) -> HttpResponse {
 
 async fn failing(request: web::Json<Value>) -> HttpResponse {
     let error = json!({"code": -32603, "message": "the tool this agent needs is broken"});
-    HttpResponse::Ok().json(json!({"jsonrpc": "2.0", "id": request["id"], "error": error}))
+    HttpResponse::Ok().json(json!({"jsonrpc": "2.0", "id": request.get("id"), "error": error}))
 }
 
 /// Busy for the first two requests.
@@ -104,5 +104,5 @@ fn answer(request: &Value, text: &str) -> HttpResponse {
         "kind": "message", "role": "agent", "messageId": uuid::Uuid::new_v4().to_string(),
         "parts": [{"kind": "text", "text": text}],
     });
-    HttpResponse::Ok().json(json!({"jsonrpc": "2.0", "id": request["id"], "result": message}))
+    HttpResponse::Ok().json(json!({"jsonrpc": "2.0", "id": request.get("id"), "result": message}))
 }

@@ -42,8 +42,8 @@ impl Api {
             .call(Method::POST, "/workspaces", &self.admin, Some(body))
             .await?;
         let field = |name: &str| {
-            made[name]
-                .as_str()
+            made.get(name)
+                .and_then(Value::as_str)
                 .map(ToOwned::to_owned)
                 .context("a field is missing")
         };
@@ -70,12 +70,12 @@ impl Api {
     pub(super) async fn inbox(&self, caller: &Seat) -> anyhow::Result<Vec<Value>> {
         let path = format!("/workspaces/{}/inbox?wait=30", caller.id);
         let inbox = self.call(Method::GET, &path, &caller.token, None).await?;
-        Ok(inbox["messages"].as_array().cloned().unwrap_or_default())
+        Ok(rows(&inbox, "messages"))
     }
 
     pub(super) async fn acknowledge(&self, caller: &Seat, row: &Value) -> anyhow::Result<()> {
         let path = format!("/workspaces/{}/activity/ack", caller.id);
-        let body = json!({"acked_seq": row["seq"]});
+        let body = json!({"acked_seq": row.get("seq")});
         self.call(Method::POST, &path, &caller.token, Some(body))
             .await
             .map(drop)
@@ -85,7 +85,7 @@ impl Api {
         let answer = self
             .call(Method::GET, "/admin/invariants", &self.admin, None)
             .await?;
-        Ok(answer["violations"].as_array().cloned().unwrap_or_default())
+        Ok(rows(&answer, "violations"))
     }
 
     /// Hands each event of the workspace to `show`, until the server ends the stream.
@@ -109,7 +109,11 @@ impl Api {
             while let Some((block, rest)) = text.split_once("\n\n") {
                 for data in block.lines().filter_map(|line| line.strip_prefix("data: ")) {
                     let event: Value = serde_json::from_str(data)?;
-                    show(event["type"].as_str().unwrap_or_default(), &event["data"]);
+                    let name = event.get("type").and_then(Value::as_str);
+                    show(
+                        name.unwrap_or_default(),
+                        event.get("data").unwrap_or(&Value::Null),
+                    );
                 }
                 text = rest.to_owned();
             }
@@ -137,4 +141,9 @@ impl Api {
         ensure!(status.is_success(), "{path} answered {status}: {text}");
         Ok(serde_json::from_str(&text)?)
     }
+}
+
+fn rows(body: &Value, name: &str) -> Vec<Value> {
+    let rows = body.get(name).and_then(Value::as_array);
+    rows.cloned().unwrap_or_default()
 }

@@ -41,7 +41,7 @@ pub async fn run(mut config: Config, metrics: PrometheusHandle) -> anyhow::Resul
         std::env::temp_dir().join(format!("baton-demo-{}", uuid::Uuid::now_v7().simple()));
     std::fs::create_dir(&directory)?;
     config.database_url = format!("sqlite://{}", directory.join("demo.db").display());
-    config.inbox_push_flag = "1".to_owned();
+    "1".clone_into(&mut config.inbox_push_flag);
     config.rate_limit = 0;
     config.port = 0;
     config.target_allow = vec!["127.0.0.0/8".parse()?];

@@ -128,14 +128,11 @@ impl PersistenceActor {
             .into_iter()
             .map(|append| (append.write, (append.patience, append.acknowledge)))
             .unzip();
-        let writes = Arc::new(writes);
+        let batch = Arc::new(writes);
         let task = tokio::task::spawn_blocking({
-            let (store, writer, batch) = (
-                self.settings.store.clone(),
-                self.writer.take(),
-                Arc::clone(&writes),
-            );
-            move || commit_blocking(&store, writer, &batch)
+            let store = self.settings.store.clone();
+            let (connection, batch) = (self.writer.take(), Arc::clone(&batch));
+            move || commit_blocking(&store, connection, &batch)
         });
         self.in_flight = true;
         let finish = task.into_actor(self).map(move |joined, actor, context| {
@@ -154,7 +151,7 @@ impl PersistenceActor {
                     actor.proceed(context);
                 }
                 Err(error) => {
-                    let writes = Arc::try_unwrap(writes).unwrap_or_else(|shared| (*shared).clone());
+                    let writes = Arc::try_unwrap(batch).unwrap_or_else(|shared| (*shared).clone());
                     actor.failed(&error, writes, answers, context);
                 }
             }
@@ -239,9 +236,13 @@ impl PersistenceActor {
     }
 }
 
-fn commit_blocking(store: &Store, writer: Option<Box<dyn Writer>>, batch: &[Write]) -> Finished {
+fn commit_blocking(
+    store: &Store,
+    connection: Option<Box<dyn Writer>>,
+    batch: &[Write],
+) -> Finished {
     let started = Instant::now();
-    let opened = writer.map_or_else(|| store.writer(), Ok);
+    let opened = connection.map_or_else(|| store.writer(), Ok);
     let (writer, result) = match opened {
         Ok(mut writer) => match writer.commit(batch) {
             Ok(commit) => (Some(writer), Ok(commit)),
