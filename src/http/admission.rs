@@ -46,7 +46,7 @@ fn verdict(
     if !delegator.can_delegate {
         return Ok(Verdict::MayNotDelegate);
     }
-    if reader.workspace(target)?.filter(present).is_none() {
+    if !reader.workspace(target)?.as_ref().is_some_and(present) {
         return Ok(Verdict::NoTarget);
     }
     let (own, other) = (reader.ancestry(caller)?, reader.ancestry(target)?);

@@ -16,7 +16,7 @@ const DRAINED_BYTES: usize = 64 * 1024 * 1024;
 /// For how long.
 const DRAINED_FOR: Duration = Duration::from_secs(10);
 /// How long a body may keep silent.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// Reads a body of at most `max_bytes`.
 pub(crate) async fn read(

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -114,8 +116,7 @@ fn stored_key(key: &str) -> Box<str> {
         return key.into();
     }
     let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}").into()
+    format!("sha256:{}", URL_SAFE_NO_PAD.encode(hash)).into()
 }
 
 /// Hands a task to another workspace. The caller may hang up: the result waits in its inbox.

@@ -170,7 +170,8 @@ struct Data<'a> {
     #[serde(rename = "type")]
     name: &'a str,
     timestamp: i64,
-    data: Option<&'a RawValue>,
+    #[serde(rename = "data")]
+    payload: Option<&'a RawValue>,
 }
 
 /// JSON has no line breaks outside strings and none inside them, but stored JSON may be spaced: breaks become spaces.
@@ -178,7 +179,7 @@ fn frame(event: &Shown) -> Option<Bytes> {
     let data = Data {
         name: &event.name,
         timestamp: event.at.0.div_euclid(1000),
-        data: inline(event.payload.as_ref()),
+        payload: inline(event.payload.as_ref()),
     };
     let data = serde_json::to_string(&data)
         .ok()?

@@ -20,7 +20,7 @@ use crate::events::{Message, Notice, Subscription};
 use crate::store::{ActivityFilter, ActivityView, Write, Written};
 
 /// The longest wait for a first message.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// The oldest unacknowledged messages, waiting for the first if there is none.
 #[utoipa::path(get, path = "/workspaces/{id}/inbox", tag = "feed", params(
