@@ -208,6 +208,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(operations, 34);
+        assert_eq!(operations, 35);
     }
 }
