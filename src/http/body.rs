@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_LENGTH, EXPECT};
+use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::{HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -26,7 +26,7 @@ pub(crate) async fn read(
 ) -> Result<Bytes, ApiError> {
     let declared = declared_length(request);
     if declared.is_some_and(|length| length > max_bytes) {
-        return Err(refuse(request, payload, max_bytes, declared).await);
+        return Err(refuse(payload, max_bytes, declared).await);
     }
     let mut body = BytesMut::with_capacity(declared.unwrap_or(0).min(64 * 1024));
     loop {
@@ -37,7 +37,7 @@ pub(crate) async fn read(
             None => return Ok(body.freeze()),
             Some(Err(_broken)) => return Err(ApiError::invalid("failed to read request body")),
             Some(Ok(chunk)) if chunk.len() > max_bytes.saturating_sub(body.len()) => {
-                return Err(refuse(request, payload, max_bytes, declared).await);
+                return Err(refuse(payload, max_bytes, declared).await);
             }
             Some(Ok(chunk)) => body.extend_from_slice(&chunk),
         }
@@ -49,17 +49,11 @@ fn declared_length(request: &HttpRequest) -> Option<usize> {
     header.to_str().ok()?.parse().ok()
 }
 
-/// Throws the rest away, within limits; a sender that waits for `100 Continue` has not begun.
-async fn refuse(
-    request: &HttpRequest,
-    payload: web::Payload,
-    max_bytes: usize,
-    declared: Option<usize>,
-) -> ApiError {
+/// Throws the rest away, within limits. The server has said `100 Continue` before any handler runs, so a sender that
+/// asked for it is sending by now like any other.
+async fn refuse(payload: web::Payload, max_bytes: usize, declared: Option<usize>) -> ApiError {
     let hopeless = declared.is_some_and(|length| length > max_bytes.saturating_add(DRAINED_BYTES));
-    let waits = request.headers().contains_key(EXPECT);
     let drained = !hopeless
-        && !waits
         && tokio::time::timeout(DRAINED_FOR, drain(payload))
             .await
             .unwrap_or(false);

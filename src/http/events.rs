@@ -10,10 +10,11 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::answer::{self, inline, text};
 use super::error::{ApiError, Fault};
-use super::extract::{Admin, Member, NO_WORKSPACE, PathWorkspace};
+use super::extract::{Admin, Member, NO_WORKSPACE, PathWorkspace, Vigil};
 use super::openapi::{Limited, Unauthorised};
 use super::state::{AppState, Stopping};
 use super::tail::{Shown, Tail, Told};
@@ -22,6 +23,8 @@ use crate::store::EventView;
 
 /// How often a quiet stream says that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How often it is looked whether a stream's credential still holds.
+const VIGIL: Duration = Duration::from_secs(20);
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -107,6 +110,8 @@ pub(crate) async fn stream_of(
     let source = Source {
         tail,
         stopping: state.stopping.clone(),
+        vigil: Vigil::over(&request, member.principal, &state),
+        looked: Instant::now(),
         ready: VecDeque::from([Bytes::from_static(b": ping\n\n")]),
     };
     let chunks = stream::unfold(source, |mut source| async move {
@@ -141,12 +146,21 @@ fn last_event_id(request: &HttpRequest) -> Result<Option<Position>, ApiError> {
 struct Source {
     tail: Tail,
     stopping: Stopping,
+    vigil: Vigil,
+    looked: Instant,
     ready: VecDeque<Bytes>,
 }
 
 impl Source {
-    /// The next piece; none when the service goes down, or the store is away: the client comes back with its last id.
+    /// The next piece; none when the service goes down, the credential is void, or the store is away: a client that
+    /// may comes back with its last id.
     async fn next(&mut self) -> Option<Bytes> {
+        if self.looked.elapsed() >= VIGIL {
+            if !self.vigil.holds().await {
+                return None;
+            }
+            self.looked = Instant::now();
+        }
         if let Some(ready) = self.ready.pop_front() {
             return Some(ready);
         }

@@ -36,6 +36,36 @@ pub(crate) async fn principal(
         .map_err(|denied| door.refuse(denied))
 }
 
+/// A credential that outlives its request, because the answer does: a stream must end when it is revoked.
+pub(crate) struct Vigil {
+    secret: Box<[u8]>,
+    principal: Principal,
+    state: web::Data<AppState>,
+}
+
+impl Vigil {
+    /// Over the credential that this request showed.
+    pub(crate) fn over(
+        request: &HttpRequest,
+        principal: Principal,
+        state: &web::Data<AppState>,
+    ) -> Self {
+        let header = request.headers().get(AUTHORIZATION);
+        let secret = header.and_then(|value| bearer(value.as_bytes()));
+        Self {
+            secret: secret.unwrap_or_default().into(),
+            principal,
+            state: state.clone(),
+        }
+    }
+
+    /// Whether it is still who it was. What cannot be told is no.
+    pub(crate) async fn holds(&self) -> bool {
+        let now = resolve(Some(&self.secret), &self.state.admin, &self.state.store).await;
+        now.is_ok_and(|principal| principal == self.principal)
+    }
+}
+
 /// The ids in a path, percent-decoded.
 #[derive(Deserialize, Default)]
 struct PathIds {

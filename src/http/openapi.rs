@@ -172,11 +172,36 @@ impl Modify for Bearer {
     }
 }
 
+/// Handlers are named within their module; the description needs names that are unique in the whole.
+struct Names;
+
+impl Modify for Names {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        for (path, item) in &mut api.paths.paths {
+            let words: Vec<&str> = path
+                .split(['/', '{', '}', '-', '.'])
+                .filter(|word| !word.is_empty())
+                .collect();
+            let name = words.join("_");
+            for (method, operation) in [
+                ("get", &mut item.get),
+                ("post", &mut item.post),
+                ("patch", &mut item.patch),
+                ("delete", &mut item.delete),
+            ] {
+                if let Some(operation) = operation {
+                    operation.operation_id = Some(format!("{method}_{name}"));
+                }
+            }
+        }
+    }
+}
+
 /// The description of everything.
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Baton", description = "Durable delegation between AI agents"),
-    modifiers(&Bearer),
+    modifiers(&Bearer, &Names),
     paths(
         delegations::delegate, delegations::record, delegations::update, delegation_views::list, delegation_views::get,
         activity::list, activity::log, inbox::inbox, inbox::acknowledge, inbox::notify,
@@ -198,16 +223,18 @@ mod tests {
     #[test]
     fn every_route_is_described_with_the_refusals_that_any_may_give() {
         let api = ApiDoc::openapi();
+        let mut names = std::collections::BTreeSet::new();
         let mut operations = 0;
         for item in api.paths.paths.values() {
             let methods = [&item.get, &item.post, &item.patch, &item.delete];
             for operation in methods.into_iter().flatten() {
                 operations += 1;
+                names.insert(operation.operation_id.clone());
                 for status in ["429", "500", "503"] {
                     assert!(operation.responses.responses.contains_key(status));
                 }
             }
         }
-        assert_eq!(operations, 35);
+        assert_eq!((operations, names.len()), (35, 35));
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::answer::{inline, text};
 use super::error::{ApiError, Fault};
-use super::extract::{Anybody, Query};
+use super::extract::{Anybody, Query, Vigil};
 use super::middleware::own_or_allowed;
 use super::openapi::{Limited, Unauthorised};
 use super::state::AppState;
@@ -27,7 +27,7 @@ use crate::store;
 const KNOWN_FOR: Duration = Duration::from_secs(5);
 /// How many answers to that are kept for one socket.
 const KNOWN: usize = 10_000;
-/// How often a quiet socket is asked whether it lives.
+/// How often a socket is asked whether it lives, and its credential whether it holds.
 const PING: Duration = Duration::from_secs(20);
 /// After how long a silent one is given up.
 const SILENCE: Duration = Duration::from_secs(70);
@@ -80,6 +80,7 @@ pub(crate) async fn open(
     let (response, session, messages) = actix_ws::handle(&request, payload)
         .map_err(|error| ApiError::invalid(format!("not a WebSocket handshake: {error}")))?;
     let socket = Socket {
+        vigil: Vigil::over(&request, speaker.0, &state),
         state,
         tail,
         speaker: speaker.0,
@@ -105,6 +106,7 @@ fn after(query: &Query) -> Result<Option<Position>, ApiError> {
 struct Socket {
     state: web::Data<AppState>,
     tail: Tail,
+    vigil: Vigil,
     speaker: Principal,
     visible: HashMap<WorkspaceId, (bool, Instant)>,
 }
@@ -137,6 +139,9 @@ impl Socket {
                 _ = ping.tick() => {
                     if heard.elapsed() > SILENCE {
                         return None;
+                    }
+                    if !self.vigil.holds().await {
+                        return Some(CloseCode::Policy.into());
                     }
                     session.ping(b"").await.ok()?;
                 }

@@ -10,6 +10,7 @@ use actix_web::http::header::{
     ORIGIN, PERMISSIONS_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, web};
 
@@ -44,10 +45,14 @@ pub(crate) async fn origin_guard<B: MessageBody>(
         let origin = request.headers().get(ORIGIN);
         origin.is_none_or(|origin| own_or_allowed(origin.as_bytes(), request.headers(), origins))
     };
+    let asks = request.method() == Method::OPTIONS;
     if allowed {
-        next.call(request)
-            .await
-            .map(ServiceResponse::map_into_left_body)
+        let mut response = next.call(request).await?;
+        // Nothing but a preflight is answered 200 to OPTIONS, and it has no content.
+        if asks && response.status() == StatusCode::OK {
+            *response.response_mut().status_mut() = StatusCode::NO_CONTENT;
+        }
+        Ok(response.map_into_left_body())
     } else {
         let refusal = HttpResponse::Forbidden().finish();
         Ok(request.into_response(refusal).map_into_right_body())
