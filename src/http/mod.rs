@@ -17,6 +17,7 @@ mod inbox;
 mod middleware;
 mod openapi;
 mod ops;
+mod order;
 mod registry;
 mod sockets;
 mod state;

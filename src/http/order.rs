@@ -1,0 +1,162 @@
+//! What a caller asks for when it delegates (contract §4.1; `deadline_seconds` and `redelivery` are Baton's).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+
+use super::body::Fields;
+use super::error::{ApiError, Fault};
+use crate::config::MAX_DEADLINE_S;
+use crate::domain::{Idempotency, Redelivery, WorkspaceId};
+
+/// The longest idempotency key that is stored as it is.
+const MAX_KEY_BYTES: usize = 1024;
+
+const INVALID_DELEGATION: &str = "invalid delegation request";
+
+/// What the caller asks for.
+pub(crate) struct Order {
+    pub(crate) target: WorkspaceId,
+    pub(crate) target_as_sent: String,
+    pub(crate) task: Arc<str>,
+    key: Option<String>,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) redelivery: Redelivery,
+}
+
+impl Order {
+    pub(crate) fn read(body: &[u8]) -> Result<Self, ApiError> {
+        let invalid = |fault: Fault| fault.under(INVALID_DELEGATION);
+        let fields = Fields::parse(body).map_err(invalid)?;
+        let target_as_sent = fields.required_text("target_id").map_err(invalid)?;
+        let task = fields.required_text("task").map_err(invalid)?;
+        let key = fields.text("idempotency_key").map_err(invalid)?;
+        let deadline = deadline(&fields).map_err(invalid)?;
+        let redelivery = redelivery(&fields).map_err(invalid)?;
+        Ok(Self {
+            target: target(&target_as_sent)?,
+            target_as_sent,
+            task: task.into(),
+            key,
+            deadline,
+            redelivery,
+        })
+    }
+
+    pub(crate) fn idempotency(&self) -> Option<Idempotency> {
+        self.key.as_deref().map(|key| Idempotency {
+            key: stored_key(key),
+            fingerprint: fingerprint(self.target, &self.task),
+        })
+    }
+}
+
+pub(crate) fn target(as_sent: &str) -> Result<WorkspaceId, ApiError> {
+    WorkspaceId::parse(as_sent).ok_or_else(|| {
+        Fault::new("target_id", "is not a UUID").under("target_id must be a valid UUID")
+    })
+}
+
+fn deadline(fields: &Fields) -> Result<Option<Duration>, Fault> {
+    let Some(seconds) = fields.integer("deadline_seconds")? else {
+        return Ok(None);
+    };
+    match u64::try_from(seconds) {
+        Ok(seconds @ 1..=MAX_DEADLINE_S) => Ok(Some(Duration::from_secs(seconds))),
+        _ => Err(Fault::new(
+            "deadline_seconds",
+            format!("must be a whole number from 1 to {MAX_DEADLINE_S}"),
+        )),
+    }
+}
+
+fn redelivery(fields: &Fields) -> Result<Redelivery, Fault> {
+    let Some(word) = fields.text("redelivery")? else {
+        return Ok(Redelivery::default());
+    };
+    Redelivery::parse(&word).ok_or(Fault::new(
+        "redelivery",
+        "must be 'never', 'if_idempotent' or 'always'",
+    ))
+}
+
+/// What a key was used for: the target and the task, nothing else (product.md).
+fn fingerprint(target: WorkspaceId, task: &str) -> [u8; 32] {
+    Sha256::new()
+        .chain_update(target.0.as_bytes())
+        .chain_update(task.as_bytes())
+        .finalize()
+        .into()
+}
+
+/// A key may be of any length (contract §4.1), an index entry may not: a very long one is stored by its hash.
+fn stored_key(key: &str) -> Box<str> {
+    if key.len() <= MAX_KEY_BYTES {
+        return key.into();
+    }
+    let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+    format!("sha256:{}", URL_SAFE_NO_PAD.encode(hash)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::ResponseError as _;
+    use actix_web::http::StatusCode;
+    use serde_json::json;
+
+    #[test]
+    fn an_order_is_read_and_its_faults_are_named() {
+        let id = WorkspaceId::mint();
+        let braced = format!("{{{}}}", id.to_string().to_uppercase());
+        let order = Order::read(
+            json!({"target_id": braced, "task": "do", "deadline_seconds": 5, "redelivery": "always"})
+                .to_string()
+                .as_bytes(),
+        )
+        .unwrap();
+        assert_eq!((order.target, order.target_as_sent), (id, braced));
+        assert_eq!(order.deadline, Some(Duration::from_secs(5)));
+        assert_eq!(order.redelivery, Redelivery::Always);
+        for (body, error) in [
+            (json!({"target_id": id.to_string()}), INVALID_DELEGATION),
+            (json!({"target_id": "", "task": "x"}), INVALID_DELEGATION),
+            (
+                json!({"target_id": "x", "task": "x"}),
+                "target_id must be a valid UUID",
+            ),
+            (
+                json!({"target_id": id.to_string(), "task": "x", "deadline_seconds": 0}),
+                INVALID_DELEGATION,
+            ),
+            (
+                json!({"target_id": id.to_string(), "task": "x", "redelivery": "maybe"}),
+                INVALID_DELEGATION,
+            ),
+        ] {
+            let refusal = Order::read(body.to_string().as_bytes())
+                .map(drop)
+                .unwrap_err();
+            assert_eq!(refusal.to_string(), error, "{body}");
+            assert_eq!(refusal.status_code(), StatusCode::BAD_REQUEST);
+        }
+    }
+
+    #[test]
+    fn a_key_of_any_length_can_be_indexed() {
+        assert_eq!(&*stored_key("short"), "short");
+        let long = stored_key(&"k".repeat(MAX_KEY_BYTES + 1));
+        assert!(long.len() < 100 && long != stored_key(&"k".repeat(MAX_KEY_BYTES + 2)));
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_target_and_task() {
+        let [one, other] = [WorkspaceId::mint(), WorkspaceId::mint()];
+        assert_eq!(fingerprint(one, "task"), fingerprint(one, "task"));
+        assert_ne!(fingerprint(one, "task"), fingerprint(other, "task"));
+        assert_ne!(fingerprint(one, "task"), fingerprint(one, "tusk"));
+    }
+}
