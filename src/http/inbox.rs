@@ -131,6 +131,7 @@ pub(crate) async fn acknowledge(
     if place < 0 {
         return Err(Fault::new("acked_seq", "is negative").under("acked_seq must be >= 0"));
     }
+    member.must_exist(&state).await?;
     let write = Write::Acknowledge {
         workspace: member.workspace,
         upto: Position(place),
