@@ -282,6 +282,7 @@ fn start(database: &str) -> (Child, String) {
         line.strip_prefix("listening on http://")
             .map(ToOwned::to_owned)
     });
+    std::thread::spawn(move || lines.for_each(drop));
     (server, address.unwrap())
 }
 

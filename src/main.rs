@@ -1,5 +1,7 @@
 //! The binary: reads the configuration, starts the parts, waits for the signal to stop.
 
+use std::io::Write as _;
+
 use baton::app::App;
 use baton::config::{Cli, Command};
 use baton::{demo, limits, telemetry};
@@ -13,7 +15,8 @@ fn main() -> anyhow::Result<()> {
         match cli.command.unwrap_or(Command::Serve) {
             Command::Serve => {
                 let app = App::start(cli.config, metrics).await?;
-                println!("{}", app.banner());
+                // Whoever started it may not read on; that is no reason not to serve.
+                let _shown = writeln!(std::io::stdout(), "{}", app.banner());
                 app.run_until(limits::stop_signal()?).await
             }
             Command::Demo => demo::run(cli.config, metrics).await,
