@@ -4,77 +4,37 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::words::words;
 use super::{
     Attempt, DelegationId, DelegationKey, Feed, Incarnation, Life, Revision, State, Timestamp,
     WorkspaceId,
 };
 
-/// Who does the sending.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Origin {
-    /// Baton (`POST …/delegate`).
-    Delegated,
-    /// The agent itself, which told Baton (`POST …/delegations/record`).
-    Recorded,
-    /// Nobody told Baton before its result came (`POST …/update` of an unknown id).
-    Adopted,
-}
-
-impl Origin {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Delegated, Self::Recorded, Self::Adopted];
-
-    /// The word in the database.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Delegated => "delegated",
-            Self::Recorded => "recorded",
-            Self::Adopted => "adopted",
-        }
+words!(
+    /// Who does the sending.
+    Origin {
+        /// Baton (`POST …/delegate`).
+        Delegated = "delegated",
+        /// The agent itself, which told Baton (`POST …/delegations/record`).
+        Recorded = "recorded",
+        /// Nobody told Baton before its result came (`POST …/update` of an unknown id).
+        Adopted = "adopted",
     }
+);
 
-    /// Reads the word.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|origin| origin.as_str() == text)
+words!(
+    /// What to do when a request may have reached the target and no answer came (rule 6).
+    #[derive(Default)]
+    Redelivery {
+        /// End it.
+        Never = "never",
+        /// Send it again if the target declared that it drops a repeated messageId.
+        #[default]
+        IfIdempotent = "if_idempotent",
+        /// Send it again.
+        Always = "always",
     }
-}
-
-/// What to do when a request may have reached the target and no answer came (rule 6).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Redelivery {
-    /// End it.
-    Never,
-    /// Send it again if the target declared that it drops a repeated messageId.
-    #[default]
-    IfIdempotent,
-    /// Send it again.
-    Always,
-}
-
-impl Redelivery {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Never, Self::IfIdempotent, Self::Always];
-
-    /// The word on the wire and in the database.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Never => "never",
-            Self::IfIdempotent => "if_idempotent",
-            Self::Always => "always",
-        }
-    }
-
-    /// Reads the word.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|redelivery| redelivery.as_str() == text)
-    }
-}
+);
 
 /// The part of a delegation that never changes.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::words::words;
 use super::{
     ActivityId, DelegationId, DelegationKey, Ending, EventId, Life, NewDelegation, Origin, Status,
     Terms, Timestamp, WorkspaceId, preview, sanitize,
@@ -54,32 +55,9 @@ fn replace_escaped_nul(text: &str) -> String {
     replaced
 }
 
-macro_rules! activity_types {
-    ($($(#[$doc:meta])* $variant:ident = $word:literal),* $(,)?) => {
-        /// What a feed row is (contract §8.2).
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-        pub enum ActivityType { $($(#[$doc])* $variant),* }
-
-        impl ActivityType {
-            /// All of them, in the order of the contract, `delegation` last.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-
-            /// The word on the wire and in the database.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),* }
-            }
-
-            /// Reads the word.
-            #[must_use]
-            pub fn parse(text: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|value| value.as_str() == text)
-            }
-        }
-    };
-}
-
-activity_types!(
+words!(
+    /// What a feed row is (contract §8.2).
+    ActivityType {
     /// A message that the agent sent.
     A2aSend = "a2a_send",
     /// A message to the agent; the inbox is made of these.
@@ -96,6 +74,7 @@ activity_types!(
     Error = "error",
     /// A delegation began or ended; written by Baton alone.
     Delegation = "delegation",
+    }
 );
 
 /// A row to append to a workspace's feed (contract §3, `activity_logs`). Its position is given by the commit.
@@ -131,24 +110,10 @@ pub struct FeedRow {
     pub created_at: Timestamp,
 }
 
-macro_rules! event_names {
-    ($($variant:ident = $word:literal),* $(,)?) => {
-        /// The name of an event (contract §12.1, product.md "Routes that Baton adds").
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-        #[expect(missing_docs, reason = "the names are the contract's own words")]
-        pub enum EventName { $($variant),* }
-
-        impl EventName {
-            /// The word on the wire and in the database.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),* }
-            }
-        }
-    };
-}
-
-event_names!(
+words!(
+    /// The name of an event (contract §12.1, product.md "Routes that Baton adds").
+    #[expect(missing_docs, reason = "the names are the contract's own words")]
+    EventName {
     DelegationSent = "DELEGATION_SENT",
     DelegationStatus = "DELEGATION_STATUS",
     DelegationComplete = "DELEGATION_COMPLETE",
@@ -166,6 +131,7 @@ event_names!(
     AgentMessage = "AGENT_MESSAGE",
     TaskUpdated = "TASK_UPDATED",
     WorkspaceHeartbeat = "WORKSPACE_HEARTBEAT",
+    }
 );
 
 /// An event to record (contract §3, `structure_events`). Its position is given by the commit.

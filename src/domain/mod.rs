@@ -13,6 +13,7 @@ mod state;
 mod text;
 mod time;
 mod transition;
+mod words;
 mod workspace;
 
 pub use delegation::{Accept, Advance, Idempotency, NewDelegation, Origin, Redelivery, Terms};

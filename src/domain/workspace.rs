@@ -1,98 +1,43 @@
 //! An agent's seat, as far as delegation needs to know it.
 
+use super::words::words;
 use super::{Json, Timestamp, WorkspaceId};
 
-/// How a target takes its work (contract §1.5).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DeliveryMode {
-    /// Baton calls its URL.
-    Push,
-    /// It reads its inbox.
-    Poll,
-}
-
-impl DeliveryMode {
-    /// The word on the wire and in the database.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Push => "push",
-            Self::Poll => "poll",
-        }
+words!(
+    /// How a target takes its work (contract §1.5).
+    DeliveryMode {
+        /// Baton calls its URL.
+        Push = "push",
+        /// It reads its inbox.
+        Poll = "poll",
     }
+);
 
-    /// Reads the word.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Push, Self::Poll]
-            .into_iter()
-            .find(|mode| mode.as_str() == text)
+words!(
+    /// The presence of a workspace (contract §1.5).
+    WorkspaceStatus {
+        /// Created, its agent has not registered.
+        Provisioning = "provisioning",
+        /// Its agent speaks.
+        Online = "online",
+        /// Its agent fell silent.
+        Offline = "offline",
+        /// It reports errors.
+        Degraded = "degraded",
+        /// It could not be started.
+        Failed = "failed",
+        /// Gone for good; its tokens are void.
+        Removed = "removed",
+        /// Held by a person.
+        Paused = "paused",
+        /// Asleep.
+        Hibernated = "hibernated",
+        /// External, and its agent has yet to register.
+        AwaitingAgent = "awaiting_agent",
+        /// Falling asleep.
+        Hibernating = "hibernating",
     }
-}
-
-/// The presence of a workspace (contract §1.5).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WorkspaceStatus {
-    /// Created, its agent has not registered.
-    Provisioning,
-    /// Its agent speaks.
-    Online,
-    /// Its agent fell silent.
-    Offline,
-    /// It reports errors.
-    Degraded,
-    /// It could not be started.
-    Failed,
-    /// Gone for good; its tokens are void.
-    Removed,
-    /// Held by a person.
-    Paused,
-    /// Asleep.
-    Hibernated,
-    /// External, and its agent has yet to register.
-    AwaitingAgent,
-    /// Falling asleep.
-    Hibernating,
-}
-
-impl WorkspaceStatus {
-    /// All of them.
-    pub const ALL: [Self; 10] = [
-        Self::Provisioning,
-        Self::Online,
-        Self::Offline,
-        Self::Degraded,
-        Self::Failed,
-        Self::Removed,
-        Self::Paused,
-        Self::Hibernated,
-        Self::AwaitingAgent,
-        Self::Hibernating,
-    ];
-
-    /// The word on the wire and in the database.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Provisioning => "provisioning",
-            Self::Online => "online",
-            Self::Offline => "offline",
-            Self::Degraded => "degraded",
-            Self::Failed => "failed",
-            Self::Removed => "removed",
-            Self::Paused => "paused",
-            Self::Hibernated => "hibernated",
-            Self::AwaitingAgent => "awaiting_agent",
-            Self::Hibernating => "hibernating",
-        }
-    }
-
-    /// Reads the word.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text)
-    }
-}
+);
 
 /// A workspace as stored (contract §3, `workspaces`).
 #[derive(Clone, PartialEq, Debug)]
