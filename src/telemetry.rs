@@ -1,9 +1,10 @@
 //! Logs and metrics: set up once, at start.
 
 use anyhow::Context;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
+use self::Kind::{Counter, Gauge, Histogram};
 use crate::config::{Config, LogFormat};
 
 /// Buckets for durations, in seconds: from a commit's to a long task's.
@@ -34,68 +35,157 @@ pub fn start(config: &Config) -> anyhow::Result<PrometheusHandle> {
     started
         .map_err(|error| anyhow::anyhow!(error))
         .context("logging could not be started")?;
-    let metrics = PrometheusBuilder::new()
-        .set_buckets(&SECONDS)?
-        .set_buckets_for_metric(Matcher::Full("baton_batch_size".to_owned()), &SIZES)?
-        .install_recorder()?;
+    let metrics = in_buckets()?.install_recorder()?;
     describe();
     Ok(metrics)
 }
 
+/// Buckets can be added up over nodes, quantiles cannot.
+fn in_buckets() -> Result<PrometheusBuilder, BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets(&SECONDS)?
+        .set_buckets_for_metric(Matcher::Full("baton_batch_size".to_owned()), &SIZES)
+}
+
+/// What a metric is; its name says it too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// `…_total`: it only grows.
+    Counter,
+    /// What is now.
+    Gauge,
+    /// `…_seconds`, or `…_size`.
+    Histogram,
+}
+
+/// Every metric there is. A test holds this against the places where they are measured.
+const METRICS: &[(Kind, &str, &str)] = &[
+    (
+        Counter,
+        "baton_delegations_accepted_total",
+        "Delegations whose beginning was committed",
+    ),
+    (
+        Counter,
+        "baton_delegations_refused_total",
+        "Delegations refused at a limit",
+    ),
+    (
+        Counter,
+        "baton_delegations_ended_total",
+        "Endings committed, by status",
+    ),
+    (Counter, "baton_result_rows_total", "Result rows committed"),
+    (
+        Counter,
+        "baton_replies_total",
+        "Replies: attempted, owed, delivered_late",
+    ),
+    (
+        Counter,
+        "baton_late_results_total",
+        "Answers kept that came after the ending",
+    ),
+    (
+        Counter,
+        "baton_calls_total",
+        "Calls to targets, attempted and by outcome",
+    ),
+    (
+        Counter,
+        "baton_events_ignored_total",
+        "Events that changed nothing, by reason",
+    ),
+    (
+        Counter,
+        "baton_actor_panics_total",
+        "Panics in delegations' actors",
+    ),
+    (
+        Counter,
+        "baton_actors_rebuilt_total",
+        "Actors rebuilt from the store",
+    ),
+    (
+        Counter,
+        "baton_writes_refused_total",
+        "Writes that the database refused for good",
+    ),
+    (
+        Counter,
+        "baton_commit_failures_total",
+        "Batches that could not be committed and wait",
+    ),
+    (
+        Counter,
+        "baton_batches_total",
+        "Batches of writes, by what closed them",
+    ),
+    (
+        Counter,
+        "baton_listener_dropped_total",
+        "Messages that a slow listener missed",
+    ),
+    (
+        Counter,
+        "baton_http_requests_total",
+        "Requests answered, by method, route and status",
+    ),
+    (
+        Counter,
+        "baton_http_panics_total",
+        "Panics in handlers of requests",
+    ),
+    (
+        Counter,
+        "baton_http_rate_limited_total",
+        "Requests refused because the peer sent too many",
+    ),
+    (Gauge, "baton_write_queue", "Writes that wait for a commit"),
+    (
+        Gauge,
+        "baton_delegations_live",
+        "Live delegations on this node, by status",
+    ),
+    (
+        Gauge,
+        "baton_calls_in_flight",
+        "Calls to targets that are under way",
+    ),
+    (
+        Gauge,
+        "baton_event_listeners",
+        "Streams, sockets and waiting inboxes",
+    ),
+    (Histogram, "baton_batch_size", "Writes in one commit"),
+    (Histogram, "baton_commit_seconds", "Time of one commit"),
+    (
+        Histogram,
+        "baton_call_seconds",
+        "Time of one call to a target",
+    ),
+    (
+        Histogram,
+        "baton_delegation_seconds",
+        "Time from acceptance to ending",
+    ),
+    (
+        Histogram,
+        "baton_http_request_duration_seconds",
+        "Time to the head of an answer, by method, route and status",
+    ),
+];
+
 /// Every promised effect has a counter from the first scrape on, so that "never happened" can be told from "not
 /// measured" (lesson O01).
 fn describe() {
-    metrics::describe_counter!(
-        "baton_delegations_accepted_total",
-        "Delegations whose beginning was committed"
-    );
-    metrics::describe_counter!(
-        "baton_delegations_refused_total",
-        "Delegations refused at a limit"
-    );
-    metrics::describe_counter!(
-        "baton_delegations_ended_total",
-        "Endings committed, by status"
-    );
-    metrics::describe_counter!("baton_result_rows_total", "Result rows committed");
-    metrics::describe_counter!(
-        "baton_replies_total",
-        "Replies: attempted, owed, delivered_late"
-    );
-    metrics::describe_counter!(
-        "baton_late_results_total",
-        "Answers kept that came after the ending"
-    );
-    metrics::describe_counter!(
-        "baton_calls_total",
-        "Calls to targets, attempted and by outcome"
-    );
-    metrics::describe_counter!(
-        "baton_events_ignored_total",
-        "Events that changed nothing, by reason"
-    );
-    metrics::describe_counter!("baton_actor_panics_total", "Panics in delegations' actors");
-    metrics::describe_counter!(
-        "baton_actors_rebuilt_total",
-        "Actors rebuilt from the store"
-    );
-    metrics::describe_counter!(
-        "baton_writes_refused_total",
-        "Writes that the database refused for good"
-    );
-    metrics::describe_counter!(
-        "baton_commit_failures_total",
-        "Batches that could not be committed and wait"
-    );
-    metrics::describe_gauge!("baton_write_queue", "Writes that wait for a commit");
-    metrics::describe_gauge!(
-        "baton_delegations_live",
-        "Live delegations on this node, by status"
-    );
-    metrics::describe_histogram!("baton_batch_size", "Writes in one commit");
-    metrics::describe_histogram!("baton_commit_seconds", "Time of one commit");
-    metrics::describe_histogram!("baton_call_seconds", "Time of one call to a target");
-    metrics::describe_histogram!("baton_delegation_seconds", "Time from acceptance to ending");
+    for (kind, name, help) in METRICS.iter().copied() {
+        match kind {
+            Counter => metrics::describe_counter!(name, help),
+            Gauge => metrics::describe_gauge!(name, help),
+            Histogram => metrics::describe_histogram!(name, help),
+        }
+    }
     for name in [
         "baton_delegations_accepted_total",
         "baton_result_rows_total",
@@ -104,10 +194,78 @@ fn describe() {
         "baton_actors_rebuilt_total",
         "baton_writes_refused_total",
         "baton_commit_failures_total",
+        "baton_listener_dropped_total",
+        "baton_http_panics_total",
+        "baton_http_rate_limited_total",
     ] {
         metrics::counter!(name).absolute(0);
     }
     for result in ["attempted", "owed", "delivered_late"] {
         metrics::counter!("baton_replies_total", "result" => result).absolute(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The metrics that are measured somewhere below `folder`, by macro and name.
+    fn measured(folder: &Path, found: &mut BTreeSet<(String, String)>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                measured(&path, found);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            for kind in ["counter", "gauge", "histogram"] {
+                for after in text.split(&format!("metrics::{kind}!(")).skip(1) {
+                    let name = after.trim_start().strip_prefix('"');
+                    let name = name.and_then(|name| Some(name.split_once('"')?.0));
+                    found.extend(name.map(|name| (kind.to_owned(), name.to_owned())));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_measured_is_described_and_the_reverse() {
+        let mut found = BTreeSet::new();
+        measured(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+            &mut found,
+        );
+        let described: BTreeSet<_> = METRICS
+            .iter()
+            .map(|(kind, name, _)| (format!("{kind:?}").to_lowercase(), (*name).to_owned()))
+            .collect();
+        assert_eq!(found, described);
+    }
+
+    #[test]
+    fn a_name_says_what_is_measured() {
+        for (kind, name, help) in METRICS {
+            let counts = name.ends_with("_total");
+            let lasts = name.ends_with("_seconds") || name.ends_with("_size");
+            assert_eq!(counts, *kind == Counter, "{name}");
+            assert_eq!(lasts, *kind == Histogram, "{name}");
+            assert!(name.starts_with("baton_") && !help.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn times_are_shown_in_buckets_and_not_as_quantiles() {
+        let recorder = in_buckets().unwrap().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            metrics::histogram!("baton_http_request_duration_seconds").record(0.2);
+        });
+        let shown = recorder.handle().render();
+        assert!(
+            shown.contains("baton_http_request_duration_seconds_bucket{le=\"0.25\"} 1"),
+            "{shown}"
+        );
     }
 }
