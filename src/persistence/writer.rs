@@ -114,9 +114,15 @@ impl PersistenceActor {
         }
     }
 
+    fn show_queue(&self) {
+        let waiting = u32::try_from(self.buffer.len()).unwrap_or(u32::MAX);
+        metrics::gauge!("baton_write_queue").set(waiting);
+    }
+
     fn flush(&mut self, reason: FlushReason, context: &mut Context<Self>) {
         let size = self.buffer.len().min(self.settings.limits.size);
         let batch: Vec<Append> = self.buffer.drain(..size).collect();
+        self.show_queue();
         self.oldest = Instant::now();
         metrics::counter!("baton_batches_total", "reason" => reason.as_str()).increment(1);
         metrics::histogram!("baton_batch_size").record(u32::try_from(size).unwrap_or(u32::MAX));
@@ -294,8 +300,7 @@ impl Handler<Append> for PersistenceActor {
             return (append.acknowledge)(Err(Error::UNAVAILABLE));
         }
         self.buffer.push_back(append);
-        metrics::gauge!("baton_write_queue")
-            .set(u32::try_from(self.buffer.len()).unwrap_or(u32::MAX));
+        self.show_queue();
         self.proceed(context);
     }
 }
