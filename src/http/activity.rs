@@ -70,7 +70,7 @@ impl<'a> From<&'a ActivityView> for Row<'a> {
 
 /// The feed: newest first, or from a cursor on oldest first.
 #[utoipa::path(get, path = "/workspaces/{id}/activity", tag = "feed", params(
-    ("id" = String, Path),
+    ("id" = String, Path, format = "uuid"),
     ("type" = Option<String>, Query), ("source" = Option<String>, Query, description = "`canvas` or `agent`"),
     ("peer_id" = Option<String>, Query), ("limit" = Option<i64>, Query, description = "At most 500; 100 when absent or senseless"),
     ("since_secs" = Option<i64>, Query), ("since_id" = Option<String>, Query, description = "Only rows after this one"),
@@ -125,7 +125,7 @@ async fn resolve(
 }
 
 /// Adds a row to the feed.
-#[utoipa::path(post, path = "/workspaces/{id}/activity", tag = "feed", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/workspaces/{id}/activity", tag = "feed", params(("id" = String, Path, format = "uuid")),
     request_body = ActivityBody, security(("bearer" = [])), responses(
     (status = 200, description = "Committed", body = Value), Refused, Limited,
 ))]

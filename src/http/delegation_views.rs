@@ -137,7 +137,7 @@ fn cursor(
 
 /// What a workspace sent and received, newest first, one entry for each delegation.
 #[utoipa::path(get, path = "/workspaces/{id}/delegations", tag = "delegations", params(
-    ("id" = String, Path),
+    ("id" = String, Path, format = "uuid"),
     ("limit" = Option<i64>, Query, description = "At most 500; 50 when absent or senseless"),
     ("before" = Option<String>, Query, description = "Only those accepted before this delegation"),
     ("status" = Option<String>, Query, description = "Only these, separated by commas"),
@@ -200,7 +200,7 @@ fn previews(line: &DelegationLine) -> (String, Option<String>) {
 
 /// The whole of a delegation, for its caller and its target.
 #[utoipa::path(get, path = "/workspaces/{id}/delegations/{delegation_id}", tag = "delegations", params(
-    ("id" = String, Path), ("delegation_id" = String, Path),
+    ("id" = String, Path, format = "uuid"), ("delegation_id" = String, Path),
     ("include" = Option<String>, Query, description = "`task` for the whole task, `raw` for the target's reply byte for byte in base64; separated by commas"),
 ), security(("bearer" = [])), responses(
     (status = 200, description = "The delegation", body = Value),

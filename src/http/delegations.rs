@@ -31,7 +31,7 @@ const INVALID_BODY: &str = "invalid request body";
 
 /// Hands a task to another workspace. The caller may hang up: the result waits in its inbox.
 #[utoipa::path(post, path = "/workspaces/{id}/delegate", tag = "delegations",
-    params(("id" = String, Path), ("traceparent" = Option<String>, Header, description = "W3C trace context, passed on")),
+    params(("id" = String, Path, format = "uuid"), ("traceparent" = Option<String>, Header, description = "W3C trace context, passed on")),
     request_body = DelegateBody, security(("bearer" = [])), responses(
     (status = 202, description = "Durably accepted", body = Value),
     (status = 200, description = "The idempotency key was used before for the same target and task", body = Value),
@@ -92,7 +92,7 @@ pub(crate) async fn delegate(
 
 /// Tells Baton of a delegation that the agent sent itself.
 #[utoipa::path(post, path = "/workspaces/{id}/delegations/record", tag = "delegations",
-    params(("id" = String, Path)), request_body = RecordBody, security(("bearer" = [])), responses(
+    params(("id" = String, Path, format = "uuid")), request_body = RecordBody, security(("bearer" = [])), responses(
     (status = 202, description = "Recorded, now or before", body = Value),
     (status = 409, description = "The id is taken by another delegation of this caller", body = Value),
     Refused, Limited,
@@ -179,7 +179,7 @@ fn fits(id: &str) -> Result<(), Fault> {
 
 /// Reports how a delegation ended. Either party may; the first ending wins.
 #[utoipa::path(post, path = "/workspaces/{id}/delegations/{delegation_id}/update", tag = "delegations",
-    params(("id" = String, Path), ("delegation_id" = String, Path)), request_body = UpdateBody,
+    params(("id" = String, Path, format = "uuid"), ("delegation_id" = String, Path)), request_body = UpdateBody,
     security(("bearer" = [])), responses(
     (status = 200, description = "Recorded now, or the same ending was recorded before", body = Value),
     (status = 409, description = "Another ending was recorded before; this is what is recorded", body = Value),

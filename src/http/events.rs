@@ -61,7 +61,7 @@ pub(crate) async fn newest(
 }
 
 /// The newest 100 events of one workspace.
-#[utoipa::path(get, path = "/events/{id}", tag = "events", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/events/{id}", tag = "events", params(("id" = String, Path, format = "uuid")),
     security(("bearer" = [])), responses(
     (status = 200, description = "Newest first", body = Vec<serde_json::Value>),
     (status = 400, description = "No UUID", body = serde_json::Value), Unauthorised, Limited,
@@ -88,7 +88,7 @@ async fn recent(
 
 /// A workspace's events as they happen (server-sent events); resumes from `Last-Event-ID` without a gap.
 #[utoipa::path(get, path = "/workspaces/{id}/events/stream", tag = "events", params(
-    ("id" = String, Path),
+    ("id" = String, Path, format = "uuid"),
     ("Last-Event-ID" = Option<i64>, Header, description = "The last `id` that was received"),
 ), security(("bearer" = [])), responses(
     (status = 200, description = "The stream; it does not end by itself", body = String, content_type = "text/event-stream"),

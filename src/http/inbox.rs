@@ -24,7 +24,7 @@ const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// The oldest unacknowledged messages, waiting for the first if there is none.
 #[utoipa::path(get, path = "/workspaces/{id}/inbox", tag = "feed", params(
-    ("id" = String, Path),
+    ("id" = String, Path, format = "uuid"),
     ("limit" = Option<i64>, Query, description = "At most 500; 100 when absent or senseless"),
     ("wait" = Option<i64>, Query, description = "Seconds to wait for the first message, at most 60"),
 ), security(("bearer" = [])), responses(
@@ -113,7 +113,7 @@ async fn message(subscription: &mut Subscription) {
 }
 
 /// Acknowledges everything up to a place. It only grows, never beyond what exists.
-#[utoipa::path(post, path = "/workspaces/{id}/activity/ack", tag = "feed", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/workspaces/{id}/activity/ack", tag = "feed", params(("id" = String, Path, format = "uuid")),
     request_body = AckBody, security(("bearer" = [])), responses(
     (status = 200, description = "The place that is acknowledged now", body = Value), Refused, Limited,
 ))]
@@ -144,7 +144,7 @@ pub(crate) async fn acknowledge(
 }
 
 /// A message from an agent to people.
-#[utoipa::path(post, path = "/workspaces/{id}/notify", tag = "feed", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/workspaces/{id}/notify", tag = "feed", params(("id" = String, Path, format = "uuid")),
     request_body = NotifyBody, security(("bearer" = [])), responses(
     (status = 200, description = "Committed, then shown", body = Value), Refused, Limited,
 ))]

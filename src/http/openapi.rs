@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::{
+    ContentBuilder, Object, ObjectBuilder, RefOr, Response, ResponseBuilder, Type,
+};
 use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema, ToSchema};
 
 use super::{
     activity, admin, delegation_views, delegations, events, heartbeat, inbox, ops, registry,
     sockets, tokens, workspace_creation, workspaces,
 };
+use crate::domain::ActivityType;
 
 /// The body of every refusal. More members may explain it.
 #[derive(ToSchema)]
@@ -84,6 +87,35 @@ impl IntoResponses for Refused {
     }
 }
 
+/// A text that is one of these words.
+fn one_of(words: &[&str]) -> Object {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    text.enum_values(Some(words.iter().copied())).build()
+}
+
+fn redeliveries() -> Object {
+    one_of(&["never", "if_idempotent", "always"])
+}
+
+fn reports() -> Object {
+    one_of(&["completed", "failed"])
+}
+
+fn delivery_modes() -> Object {
+    one_of(&["push", "poll"])
+}
+
+fn accesses() -> Object {
+    one_of(&["none", "read_only", "read_write"])
+}
+
+/// Delegations are written by Baton alone.
+fn activity_types() -> Object {
+    let types = ActivityType::ALL.iter().copied();
+    let types = types.filter(|kind| *kind != ActivityType::Delegation);
+    one_of(&types.map(ActivityType::as_str).collect::<Vec<_>>())
+}
+
 macro_rules! bodies {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty),* $(,)? })*) => {
         $(
@@ -99,22 +131,26 @@ bodies! {
     /// A task for another workspace.
     DelegateBody {
         /// A UUID in any spelling.
-        target_id: String,
+        #[schema(format = "uuid")] target_id: String,
         /// What is to be done.
-        task: String,
+        #[schema(min_length = 1)] task: String,
         /// Sending the same key, target and task again begins nothing new.
         idempotency_key: Option<String>,
         /// When to give up, in seconds from now.
         #[schema(minimum = 1, maximum = 2_592_000)] deadline_seconds: Option<i64>,
-        /// `never`, `if_idempotent` (default) or `always`.
-        redelivery: Option<String>,
+        /// Whether to send again what may have arrived; `if_idempotent` when absent.
+        #[schema(schema_with = redeliveries)] redelivery: Option<String>,
     }
     /// A delegation that the agent sent itself.
-    RecordBody { target_id: String, task: String, #[schema(max_length = 1024)] delegation_id: String }
+    RecordBody {
+        #[schema(format = "uuid")] target_id: String,
+        #[schema(min_length = 1)] task: String,
+        #[schema(min_length = 1, max_length = 1024)] delegation_id: String,
+    }
     /// How a delegation ended.
     UpdateBody {
-        /// `completed` or `failed`.
-        status: String,
+        /// The ending.
+        #[schema(schema_with = reports)] status: String,
         /// The whole answer.
         response_preview: Option<String>,
         /// What went wrong.
@@ -122,8 +158,12 @@ bodies! {
     }
     /// A feed row.
     ActivityBody {
-        activity_type: String, method: Option<String>, summary: Option<String>, target_id: Option<String>,
-        source_id: Option<String>, status: Option<String>, error_detail: Option<String>, duration_ms: Option<i32>,
+        #[schema(schema_with = activity_types)] activity_type: String,
+        method: Option<String>, summary: Option<String>,
+        #[schema(format = "uuid")] target_id: Option<String>,
+        /// The workspace itself, if given.
+        #[schema(format = "uuid")] source_id: Option<String>,
+        status: Option<String>, error_detail: Option<String>, duration_ms: Option<i32>,
         request_body: Option<Value>, response_body: Option<Value>, metadata: Option<Value>,
     }
     /// A place in the feed.
@@ -135,8 +175,10 @@ bodies! {
     /// A workspace to create.
     WorkspaceBody {
         name: String, role: Option<String>, tier: Option<i32>, model: Option<String>, runtime: Option<String>,
-        external: Option<bool>, url: Option<String>, delivery_mode: Option<String>, parent_id: Option<String>,
-        workspace_dir: Option<String>, workspace_access: Option<String>,
+        external: Option<bool>, url: Option<String>,
+        #[schema(schema_with = delivery_modes)] delivery_mode: Option<String>,
+        #[schema(format = "uuid")] parent_id: Option<String>,
+        workspace_dir: Option<String>, #[schema(schema_with = accesses)] workspace_access: Option<String>,
         /// How many tasks at once; 0 for no cap of its own.
         max_concurrent_tasks: Option<i32>,
         can_delegate: Option<bool>, canvas: Option<PlaceBody>,
@@ -145,21 +187,28 @@ bodies! {
     PlaceBody { x: Option<f64>, y: Option<f64> }
     /// What is to be changed.
     WorkspacePatchBody {
-        name: Option<String>, role: Option<String>, tier: Option<i32>, parent_id: Option<String>, runtime: Option<String>,
+        name: Option<String>, role: Option<String>, tier: Option<i32>,
+        #[schema(format = "uuid")] parent_id: Option<String>, runtime: Option<String>,
         collapsed: Option<bool>, x: Option<f64>, y: Option<f64>, can_delegate: Option<bool>, max_concurrent_tasks: Option<i32>,
     }
     /// Where an agent listens.
-    RegisterBody { id: String, agent_card: Value, url: Option<String>, delivery_mode: Option<String> }
+    RegisterBody {
+        #[schema(format = "uuid")] id: String,
+        agent_card: Value,
+        /// Needed in push mode.
+        url: Option<String>,
+        #[schema(schema_with = delivery_modes)] delivery_mode: Option<String>,
+    }
     /// How an agent is.
     HeartbeatBody {
-        workspace_id: String, error_rate: Option<f64>, sample_error: Option<String>, active_tasks: Option<i32>,
+        #[schema(format = "uuid")] workspace_id: String, error_rate: Option<f64>, sample_error: Option<String>, active_tasks: Option<i32>,
         uptime_seconds: Option<i32>, current_task: Option<String>, monthly_spend: Option<i64>,
         runtime_state: Option<String>, runtime_metadata: Option<Value>,
     }
     /// A new card.
-    CardBody { workspace_id: String, agent_card: Value }
+    CardBody { #[schema(format = "uuid")] workspace_id: String, agent_card: Value }
     /// Two workspaces.
-    CheckBody { caller_id: String, target_id: String }
+    CheckBody { #[schema(format = "uuid")] caller_id: String, #[schema(format = "uuid")] target_id: String }
 }
 
 struct Bearer;

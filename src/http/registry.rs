@@ -167,7 +167,7 @@ pub(crate) async fn update_card(
 
 /// Where another workspace's agent listens. Unknown and foreign ones look alike.
 #[utoipa::path(get, path = "/registry/discover/{id}", tag = "registry", params(
-    ("id" = String, Path),
+    ("id" = String, Path, format = "uuid"),
     ("X-Workspace-ID" = Option<String>, Header, description = "If given, must be the credential's own workspace"),
 ), security(("bearer" = [])), responses(
     (status = 200, description = "`id`, `url`, `name`", body = Value),
@@ -226,7 +226,7 @@ fn is_own(request: &HttpRequest, speaker: Principal) -> bool {
 
 /// Siblings, children and the parent.
 #[utoipa::path(get, path = "/registry/{id}/peers", tag = "registry", params(
-    ("id" = String, Path), ("q" = Option<String>, Query, description = "Part of the name or role"),
+    ("id" = String, Path, format = "uuid"), ("q" = Option<String>, Query, description = "Part of the name or role"),
 ), security(("bearer" = [])), responses(
     (status = 200, description = "The peers", body = Vec<Value>),
     (status = 404, description = "No such workspace", body = Value), Unauthorised, Limited,

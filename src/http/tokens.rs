@@ -22,7 +22,7 @@ const MAX_TOKENS: i64 = 50;
 
 /// The live tokens, newest first; never a secret.
 #[utoipa::path(get, path = "/workspaces/{id}/tokens", tag = "tokens", params(
-    ("id" = String, Path), ("limit" = Option<i64>, Query), ("offset" = Option<i64>, Query),
+    ("id" = String, Path, format = "uuid"), ("limit" = Option<i64>, Query), ("offset" = Option<i64>, Query),
 ), security(("bearer" = [])), responses(
     (status = 200, description = "The tokens", body = Value),
     (status = 404, description = "No such workspace", body = Value), Unauthorised, Limited,
@@ -58,7 +58,7 @@ fn shown(token: &TokenView) -> Value {
 }
 
 /// A new token, shown once.
-#[utoipa::path(post, path = "/workspaces/{id}/tokens", tag = "tokens", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/workspaces/{id}/tokens", tag = "tokens", params(("id" = String, Path, format = "uuid")),
     security(("bearer" = [])), responses(
     (status = 201, description = "The token", body = Value),
     (status = 404, description = "No such workspace", body = Value),
@@ -92,7 +92,7 @@ pub(crate) async fn create(
 
 /// Revokes a token.
 #[utoipa::path(delete, path = "/workspaces/{id}/tokens/{token_id}", tag = "tokens",
-    params(("id" = String, Path), ("token_id" = String, Path)), security(("bearer" = [])), responses(
+    params(("id" = String, Path, format = "uuid"), ("token_id" = String, Path, format = "uuid")), security(("bearer" = [])), responses(
     (status = 200, description = "Revoked", body = Value),
     (status = 404, description = "No such token, or revoked before", body = Value),
     Unauthorised, Limited,

@@ -70,7 +70,7 @@ pub(crate) async fn list(
 
 /// One workspace. Where its agent listens, and its card, are shown only to those who may communicate with it.
 #[utoipa::path(get, path = "/workspaces/{id}", tag = "workspaces", params(
-    ("id" = String, Path), ("include_removed" = Option<bool>, Query),
+    ("id" = String, Path, format = "uuid"), ("include_removed" = Option<bool>, Query),
 ), responses(
     (status = 200, description = "The workspace", body = Value),
     (status = 400, description = "No UUID", body = Value),
@@ -131,7 +131,7 @@ pub(crate) fn removed(workspace: &Workspace) -> ApiError {
 }
 
 /// Changes a workspace. What decides about others (`parent_id`, `can_delegate`, `max_concurrent_tasks`) is the admin's.
-#[utoipa::path(patch, path = "/workspaces/{id}", tag = "workspaces", params(("id" = String, Path)),
+#[utoipa::path(patch, path = "/workspaces/{id}", tag = "workspaces", params(("id" = String, Path, format = "uuid")),
     request_body = WorkspacePatchBody, security(("bearer" = [])), responses(
     (status = 200, description = "Changed", body = Value), Refused, Limited,
 ))]
@@ -261,7 +261,7 @@ fn height(id: WorkspaceId, descendants: &[Workspace]) -> usize {
 
 /// Removes a workspace and everything below it.
 #[utoipa::path(delete, path = "/workspaces/{id}", tag = "workspaces", params(
-    ("id" = String, Path), ("confirm" = Option<bool>, Query), ("purge" = Option<bool>, Query),
+    ("id" = String, Path, format = "uuid"), ("confirm" = Option<bool>, Query), ("purge" = Option<bool>, Query),
 ), security(("bearer" = [])), responses(
     (status = 200, description = "Removed, or unknown", body = Value),
     (status = 400, description = "No UUID", body = Value),
