@@ -15,6 +15,9 @@ use crate::{delegation, persistence, store};
 /// The content type of every JSON answer (contract §1.2).
 pub(crate) const JSON: &str = "application/json; charset=utf-8";
 
+/// When to ask again for what waits for an agent and not for Baton.
+const AGENT_AWAY: Duration = Duration::from_secs(30);
+
 /// What else a refusal says, beside `error`.
 pub(crate) type Extra = Map<String, Value>;
 
@@ -201,6 +204,12 @@ impl ResponseError for ApiError {
             Self::TooMany { retry_after, .. } | Self::Unavailable { retry_after, .. } => {
                 response.insert_header((RETRY_AFTER, seconds(*retry_after)));
             }
+            Self::With {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                ..
+            } => {
+                response.insert_header((RETRY_AFTER, seconds(AGENT_AWAY)));
+            }
             Self::TooLarge { drained: false, .. } => {
                 response.insert_header((CONNECTION, "close"));
             }
@@ -310,6 +319,8 @@ mod tests {
             assert_eq!(response.headers().get(RETRY_AFTER).unwrap(), "2");
             assert!(!error.to_string().is_empty());
         }
+        let away = ApiError::with(StatusCode::SERVICE_UNAVAILABLE, "away", json!({}));
+        assert!(away.error_response().headers().contains_key(RETRY_AFTER));
     }
 
     #[test]

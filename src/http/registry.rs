@@ -174,6 +174,7 @@ pub(crate) async fn update_card(
     (status = 403, description = "Unknown, foreign, or not related", body = Value),
     (status = 404, description = "No such workspace (admin only)", body = Value),
     Unauthorised, Limited,
+    (status = 503, description = "Its agent has no address now, or Baton cannot tell; see Retry-After", body = Value),
 ))]
 pub(crate) async fn discover(
     request: HttpRequest,
