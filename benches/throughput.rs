@@ -104,11 +104,11 @@ fn requests(
     make: impl Fn(&str, usize) -> (String, Value),
 ) -> Vec<Vec<u8>> {
     let numbered = (0..count).map(|number| (number, &callers[number % callers.len()]));
-    let made = numbered.map(|(number, (id, token))| {
+    let encoded = numbered.map(|(number, (id, token))| {
         let (path, body) = make(id, number);
         request(&path, token, &body)
     });
-    made.collect()
+    encoded.collect()
 }
 
 struct Load {
