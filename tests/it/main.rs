@@ -10,6 +10,7 @@
 #[expect(dead_code, reason = "the kit is larger than any one set of cases")]
 mod support;
 
+mod complete;
 mod support_agent;
 mod support_database;
 mod support_poller;

@@ -408,6 +408,20 @@ impl Api {
         .await
     }
 
+    /// Waits until a workspace has no delegation left that lives.
+    pub(crate) async fn wait_until_all_ended(&self, workspace: &Workspace) {
+        let live = "pending,dispatched,received,in_progress,queued,input_required,stuck";
+        let path = format!(
+            "/workspaces/{}/delegations?limit=1&status={live}",
+            workspace.id
+        );
+        eventually("every delegation ended", async || {
+            let reply = self.get(As::Workspace(workspace), &path).await.expect(200);
+            reply.rows().is_empty().then_some(())
+        })
+        .await;
+    }
+
     async fn on(
         &self,
         method: Method,

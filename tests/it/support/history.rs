@@ -1,5 +1,7 @@
 //! What is recorded of one delegation, seen from every side.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::client::{Api, ENDED, Workspace};
@@ -40,6 +42,59 @@ pub(crate) async fn replies(api: &Api, caller: &Workspace, id: &str) -> Vec<Valu
 /// The result rows of `id` in the caller's feed.
 pub(crate) async fn result_rows(api: &Api, caller: &Workspace, id: &str) -> Vec<Value> {
     rows_about(api, caller, "delegation", id).await
+}
+
+/// What a caller's feed holds of all its delegations, read once.
+pub(crate) struct Ledger {
+    results: HashMap<String, Vec<Value>>,
+    replies: HashMap<String, Vec<Value>>,
+}
+
+impl Ledger {
+    pub(crate) async fn read(api: &Api, caller: &Workspace) -> Self {
+        let by_id = |rows: Vec<Value>| {
+            let mut of: HashMap<String, Vec<Value>> = HashMap::new();
+            for row in rows {
+                if row["method"] == "delegate_result" {
+                    let id = row["response_body"]["delegation_id"].as_str();
+                    let id = id.unwrap_or_else(|| panic!("no delegation_id in {row}"));
+                    of.entry(id.to_owned()).or_default().push(row);
+                }
+            }
+            of
+        };
+        Self {
+            results: by_id(api.feed(caller, "delegation").await),
+            replies: by_id(api.feed(caller, "a2a_receive").await),
+        }
+    }
+
+    /// How many delegations have a reply.
+    pub(crate) fn replied(&self) -> usize {
+        self.replies.len()
+    }
+
+    /// Asserts one result row and one reply that say the same; the status and the text (or the error).
+    #[track_caller]
+    pub(crate) fn only_ending(&self, id: &str) -> (&str, &str) {
+        let only = |rows: &HashMap<String, Vec<Value>>, what: &str| {
+            let found = rows.get(id).map_or(0, Vec::len);
+            assert_eq!(found, 1, "{what} of {id}");
+        };
+        only(&self.results, "result rows");
+        only(&self.replies, "replies");
+        let (result, reply) = (&self.results[id][0], &self.replies[id][0]);
+        let status = result["status"].as_str().unwrap();
+        let (word, member) = match status {
+            "completed" => ("ok", "text"),
+            _ => ("error", "error"),
+        };
+        assert_eq!(reply["status"], word, "{reply:#}");
+        let text = &result["response_body"][member];
+        assert_eq!(&reply["response_body"]["text"], text, "{reply:#}");
+        assert_eq!(&reply["request_body"]["parts"][0]["text"], text);
+        (status, text.as_str().unwrap())
+    }
 }
 
 async fn rows_about(api: &Api, caller: &Workspace, activity_type: &str, id: &str) -> Vec<Value> {

@@ -10,6 +10,7 @@ pub(crate) mod database;
 pub(crate) mod history;
 mod http;
 pub(crate) mod poller;
+pub(crate) mod raw;
 pub(crate) mod replies;
 pub(crate) mod server;
 

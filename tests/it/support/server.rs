@@ -153,8 +153,8 @@ impl Server {
 
     /// The rules of the product, checked by the server on its own rows.
     pub(crate) async fn assert_invariants(&self) {
-        let reply = self.api.admin_get("/admin/invariants").await;
-        assert_eq!(reply.expect(200).body, json!({"violations": []}));
+        let reply = self.api.admin_get("/admin/invariants").await.expect(200);
+        assert_eq!(reply.body["violations"], json!([]), "{}", reply.text);
     }
 
     /// A root with two children under it: one that delegates and one that works at `url`.

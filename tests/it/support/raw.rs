@@ -1,0 +1,58 @@
+//! A client that talks to the server over a bare socket, because half of what it does no HTTP library would do.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::client::{Api, Workspace};
+
+/// A connection to the server.
+pub(crate) struct Raw(TcpStream);
+
+impl Raw {
+    pub(crate) async fn connect(api: &Api) -> Self {
+        let base = api.base();
+        let address = base.strip_prefix("http://").expect("an HTTP address");
+        Self(TcpStream::connect(address).await.expect("a connection"))
+    }
+
+    /// Writes bytes as they are.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.expect("a server that reads");
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) async fn half_close(&mut self) {
+        self.0.shutdown().await.expect("a connection");
+    }
+
+    /// Reads until the head of a response holds `wanted`, and not a byte more than came with it.
+    pub(crate) async fn read_until(&mut self, wanted: &str) -> String {
+        let mut bytes = Vec::new();
+        loop {
+            let text = String::from_utf8_lossy(&bytes);
+            if text.contains(wanted) {
+                return text.into_owned();
+            }
+            let read = self.0.read_buf(&mut bytes).await.expect("a response");
+            assert!(read > 0, "no {wanted:?} but {bytes:?}");
+        }
+    }
+
+    /// Reads what comes until the server hangs up.
+    pub(crate) async fn read_to_the_end(&mut self) -> String {
+        let mut bytes = Vec::new();
+        self.0.read_to_end(&mut bytes).await.expect("a response");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// A POST of JSON by a workspace.
+pub(crate) fn post(by: &Workspace, path: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: baton\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        by.token,
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
