@@ -11,6 +11,7 @@
 mod support;
 
 mod complete;
+mod outcomes;
 mod support_agent;
 mod support_database;
 mod support_poller;
