@@ -11,7 +11,9 @@
 mod support;
 
 mod complete;
+mod load;
 mod outcomes;
+mod races;
 mod support_agent;
 mod support_database;
 mod support_poller;
