@@ -11,9 +11,11 @@
 mod support;
 
 mod complete;
+mod faults;
 mod load;
 mod outcomes;
 mod races;
+mod restart;
 mod support_agent;
 mod support_database;
 mod support_poller;

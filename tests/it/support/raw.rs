@@ -56,3 +56,12 @@ pub(crate) fn post(by: &Workspace, path: &str, body: &[u8]) -> Vec<u8> {
     );
     [head.as_bytes(), body].concat()
 }
+
+/// A GET by a workspace.
+pub(crate) fn get(by: &Workspace, path: &str) -> Vec<u8> {
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: baton\r\nAuthorization: Bearer {}\r\n\r\n",
+        by.token
+    );
+    head.into_bytes()
+}

@@ -112,10 +112,14 @@ impl Server {
     pub(crate) async fn restart_with(&mut self, variables: &[(&str, &str)]) {
         self.kill9();
         for (name, value) in variables {
-            self.environment
-                .insert((*name).to_owned(), (*value).to_owned());
+            self.set(name, value);
         }
         self.start_again().await;
+    }
+
+    /// Sets a variable for the next start.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment.insert(name.to_owned(), value.to_owned());
     }
 
     /// Asks it to stop (SIGTERM) and waits until it has.

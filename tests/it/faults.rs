@@ -1,0 +1,226 @@
+//! Panics and a database that refuses: nothing is lost, nothing is told that is not so (rules 1, 2 and 4; A04, I04).
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::agent::{Behaviour, FakeAgent};
+use crate::support::client::{Api, As, Workspace};
+use crate::support::database::Database;
+use crate::support::eventually;
+use crate::support::history::{Expected, Ledger, assert_exactly_once};
+use crate::support::server::{Family, Server};
+
+crate::on_both_databases!(
+    a_panic_in_one_actor_is_felt_by_no_other_and_the_panicked_one_is_rebuilt,
+    what_panics_again_and_again_ends_as_internal,
+    a_refused_reply_is_owed_and_delivered_once,
+    a_refused_result_row_keeps_the_delegation_open,
+    a_refused_delegation_is_not_sent,
+    without_the_tokens_nobody_is_let_in,
+);
+
+/// A counter's value in `/metrics`; zero before it is first counted.
+async fn counter(api: &Api, name: &str) -> u64 {
+    let metrics = api.get(As::Admin, "/metrics").await.expect(200);
+    let line = metrics.text.lines().find(|line| line.starts_with(name));
+    let value = line.and_then(|line| line.rsplit(' ').next());
+    value.map_or(0, |value| value.parse().expect("a number"))
+}
+
+async fn a_panic_in_one_actor_is_felt_by_no_other_and_the_panicked_one_is_rebuilt(
+    database: Database,
+) {
+    let server = Server::start(&database, &[("BATON_FAULTS", "actor_told:panic:20")]).await;
+    let agent = FakeAgent::start(Behaviour::Echo).await;
+    let Family { caller, target, .. } = server.family(&agent.url()).await;
+    let api = server.api();
+    let begin = (0..30).map(|_| api.delegated(&caller, &target, "go"));
+    let ids = join_all(begin).await;
+    api.wait_until_all_ended(&caller).await;
+    let ledger = Ledger::read(api, &caller).await;
+    for id in &ids {
+        assert_eq!(ledger.only_ending(id), ("completed", "echo: go"));
+        assert_eq!(agent.seen(id), 1);
+    }
+    assert_eq!(counter(api, "baton_actor_panics_total").await, 1);
+    assert_eq!(counter(api, "baton_actors_rebuilt_total").await, 1);
+    assert!(server.log().contains("a delegation's actor panicked"));
+    server.assert_invariants().await;
+}
+
+async fn what_panics_again_and_again_ends_as_internal(database: Database) {
+    // Each fault strikes at the next passage that no earlier one has struck at.
+    let faults = ["actor_told:panic"; 4].join(",");
+    let server = Server::start(&database, &[("BATON_FAULTS", &faults)]).await;
+    let agent = FakeAgent::start(Behaviour::Echo).await;
+    let Family { caller, target, .. } = server.family(&agent.url()).await;
+    let api = server.api();
+    let doomed = api.delegated(&caller, &target, "go").await;
+    api.wait_until_ended(&caller, &doomed).await;
+    assert_exactly_once(api, &caller, &doomed, Expected::Failed("internal")).await;
+    assert_eq!(counter(api, "baton_actor_panics_total").await, 4);
+    let other = api.delegated(&caller, &target, "go").await;
+    api.wait_until_ended(&caller, &other).await;
+    assert_exactly_once(api, &caller, &other, Expected::Completed("echo: go")).await;
+    assert_eq!((agent.seen(&doomed), agent.seen(&other)), (0, 1));
+    server.assert_invariants().await;
+}
+
+async fn a_refused_reply_is_owed_and_delivered_once(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    let agent = FakeAgent::start(Behaviour::Echo).await;
+    let Family { caller, target, .. } = server.family(&agent.url()).await;
+    let api = server.api();
+    let fault = database.fail_on(
+        "INSERT",
+        "activity_logs",
+        "NEW.activity_type = 'a2a_receive'",
+    );
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let id = api.delegated(&caller, &target, "go").await;
+        let whole = api.wait_until_ended(&caller, &id).await;
+        assert_eq!(whole["status"], "completed", "the ending stands");
+        ids.push(id);
+    }
+    assert!(api.feed(&caller, "a2a_receive").await.is_empty());
+    let owed = "SELECT count(*) FROM delegations WHERE reply = 'owed'";
+    assert_eq!(database.count(owed), 3);
+    fault.heal();
+    let inbox = api.inbox(&caller, 10, 30).await.expect(200);
+    assert!(!inbox.body["messages"].as_array().unwrap().is_empty());
+    eventually("nothing is owed", async || {
+        (database.count(owed) == 0).then_some(())
+    })
+    .await;
+    server.restart().await;
+    for id in &ids {
+        assert_exactly_once(api, &caller, id, Expected::Completed("echo: go")).await;
+    }
+    server.assert_invariants().await;
+}
+
+async fn a_refused_result_row_keeps_the_delegation_open(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    let agent = FakeAgent::start(Behaviour::Echo).await;
+    agent.hold();
+    let Family { caller, target, .. } = server.family(&agent.url()).await;
+    let api = server.api();
+    let answered = api.delegated(&caller, &target, "go").await;
+    let reported = "reported";
+    let record = api.record(&caller, &target, reported, "go").await;
+    record.expect(202);
+    agent.wait_for(1).await;
+
+    let fault = database.fail_on("INSERT", "activity_logs", "NEW.method = 'delegate_result'");
+    agent.release();
+    let refusal = api.report_completed(&target, reported, "done").await;
+    assert!(refusal.header("retry-after").is_some());
+    refusal.expect(503);
+    eventually("both endings were refused", async || {
+        (counter(api, "baton_writes_refused_total").await >= 2).then_some(())
+    })
+    .await;
+    for id in [&answered, reported] {
+        let whole = api.delegation(&caller, id).await.expect(200);
+        assert_eq!(whole.str("status"), "dispatched", "not ended without a row");
+        assert!(whole.body.get("result").is_none());
+    }
+    fault.heal();
+    api.wait_until_all_ended(&caller).await;
+    assert_exactly_once(api, &caller, &answered, Expected::Completed("echo: go")).await;
+    assert_exactly_once(api, &caller, reported, Expected::Completed("done")).await;
+    assert_eq!(agent.seen(&answered), 1);
+    let again = api.report_completed(&target, reported, "done").await;
+    assert_eq!(again.expect(200).str("result"), "done");
+    server.assert_invariants().await;
+}
+
+async fn a_refused_delegation_is_not_sent(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    let agent = FakeAgent::start(Behaviour::Echo).await;
+    let Family { caller, target, .. } = server.family(&agent.url()).await;
+    let api = server.api();
+    for table in ["activity_logs", "structure_events", "delegations"] {
+        let fault = database.fail_on("INSERT", table, "1 = 1");
+        let mut refusals = vec![
+            api.delegate(&caller, &target, "go").await,
+            api.record(&caller, &target, "own", "go").await,
+        ];
+        if table == "delegations" {
+            refusals.push(api.report_completed(&caller, "unknown", "done").await);
+        }
+        for refusal in refusals {
+            assert!(refusal.header("retry-after").is_some());
+            refusal.expect(503);
+        }
+        fault.heal();
+    }
+    assert_eq!((agent.connections(), rows(&database)), (0, 0));
+    let id = api.delegated(&caller, &target, "go").await;
+    api.wait_until_ended(&caller, &id).await;
+    assert_eq!(agent.messages().len(), 1);
+    server.assert_invariants().await;
+}
+
+fn rows(database: &Database) -> i64 {
+    database.count("SELECT count(*) FROM delegations")
+        + database.count("SELECT count(*) FROM activity_logs")
+}
+
+async fn without_the_tokens_nobody_is_let_in(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    let agent = FakeAgent::start(Behaviour::Echo).await;
+    let Family { caller, target, .. } = server.family(&agent.url()).await;
+    let api = server.api();
+    let rename = |from: &str, to: &str| {
+        database.execute(&format!("ALTER TABLE {from} RENAME TO {to}"));
+    };
+    rename("workspace_auth_tokens", "hidden");
+    let order = json!({"target_id": target.id, "task": "go"});
+    let report = json!({"status": "completed"});
+    for (method, path, body) in [
+        (Method::POST, "delegate", Some(&order)),
+        (Method::GET, "delegations", None),
+        (Method::GET, "delegations/x", None),
+        (Method::POST, "delegations/record", Some(&order)),
+        (Method::POST, "delegations/x/update", Some(&report)),
+        (Method::GET, "activity", None),
+        (Method::POST, "activity", Some(&order)),
+        (Method::GET, "inbox", None),
+        (Method::POST, "activity/ack", Some(&order)),
+        (Method::POST, "notify", Some(&order)),
+        (Method::GET, "events/stream", None),
+        (Method::GET, "tokens", None),
+        (Method::POST, "tokens", Some(&order)),
+        (Method::PATCH, "", Some(&order)),
+    ] {
+        let path = format!("/workspaces/{}/{path}", caller.id);
+        let path = path.trim_end_matches('/');
+        for by in [&caller, &stranger(&caller)] {
+            let by = As::Workspace(by);
+            let reply = api.request(method.clone(), by, path, body).await;
+            assert!(reply.header("retry-after").is_some(), "{path}");
+            reply.expect(503);
+        }
+        let nobody = api.request(method, As::Nobody, path, body).await;
+        nobody.expect(401);
+    }
+    for path in ["/admin/delegations", "/events", "/workspaces", "/ws"] {
+        api.get(As::Workspace(&caller), path).await.expect(503);
+    }
+    assert_eq!((agent.connections(), rows(&database)), (0, 0));
+    rename("hidden", "workspace_auth_tokens");
+    let id = api.delegated(&caller, &target, "go").await;
+    api.wait_until_ended(&caller, &id).await;
+    server.assert_invariants().await;
+}
+
+/// Somebody who claims to be that workspace.
+fn stranger(workspace: &Workspace) -> Workspace {
+    Workspace {
+        token: "nobody-has-this".to_owned(),
+        ..workspace.clone()
+    }
+}
