@@ -10,6 +10,7 @@
 #[expect(dead_code, reason = "the kit is larger than any one set of cases")]
 mod support;
 
+mod bad_input;
 mod complete;
 mod faults;
 mod load;

@@ -57,6 +57,23 @@ pub(crate) fn post(by: &Workspace, path: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+/// A POST of JSON by a workspace in chunks of a megabyte, which does not say how long it is.
+pub(crate) fn chunked_post(by: &Workspace, path: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: baton\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+        by.token
+    );
+    let mut request = head.into_bytes();
+    for chunk in body.chunks(1 << 20) {
+        request.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        request.extend_from_slice(chunk);
+        request.extend_from_slice(b"\r\n");
+    }
+    request.extend_from_slice(b"0\r\n\r\n");
+    request
+}
+
 /// A GET by a workspace.
 pub(crate) fn get(by: &Workspace, path: &str) -> Vec<u8> {
     let head = format!(
