@@ -11,11 +11,13 @@
 mod support;
 
 mod bad_input;
+mod bad_replies;
 mod complete;
 mod faults;
 mod load;
 mod outcomes;
 mod races;
+mod readme;
 mod restart;
 mod support_agent;
 mod support_database;

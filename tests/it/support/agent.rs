@@ -53,7 +53,7 @@ pub(crate) enum Behaviour {
     WrongId,
     /// Answers with a task that is not over (`submitted`, `working`, `input-required`, …).
     NonFinal(String),
-    /// Answers 200 with these bytes.
+    /// Answers 200 with these bytes, where `$ID` stands for the id of the request.
     Raw(Vec<u8>),
     /// Sends these bytes in place of an HTTP response, then hangs up.
     RawWire(Vec<u8>),

@@ -34,7 +34,7 @@ pub(crate) fn answer(request: &Request, behaviour: Behaviour) -> Vec<u8> {
             let result = json!({"kind": "message", "role": "agent", "messageId": "m", "parts": text_parts("foreign")});
             ok(json!({"jsonrpc": "2.0", "id": "of another request", "result": result}).to_string())
         }
-        Behaviour::Raw(bytes) => http::response(200, &[], &bytes),
+        Behaviour::Raw(bytes) => http::response(200, &[], &with_id(request, bytes)),
         Behaviour::Echo
         | Behaviour::Delay(..)
         | Behaviour::Hang
@@ -46,6 +46,15 @@ pub(crate) fn answer(request: &Request, behaviour: Behaviour) -> Vec<u8> {
             ok(message(request, &text_parts(&text)))
         }
     }
+}
+
+/// The bytes with the request's id at the first `$ID`.
+fn with_id(request: &Request, bytes: Vec<u8>) -> Vec<u8> {
+    let Some(place) = bytes.windows(3).position(|window| window == b"$ID") else {
+        return bytes;
+    };
+    let id = request.body["id"].as_str().unwrap_or_default();
+    [&bytes[..place], id.as_bytes(), &bytes[place + 3..]].concat()
 }
 
 pub(crate) fn busy() -> Vec<u8> {
