@@ -14,6 +14,7 @@ mod bad_input;
 mod bad_replies;
 mod complete;
 mod faults;
+mod feed;
 mod load;
 mod outcomes;
 mod races;

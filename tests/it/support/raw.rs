@@ -25,16 +25,21 @@ impl Raw {
         self.0.shutdown().await.expect("a connection");
     }
 
-    /// Reads until the head of a response holds `wanted`, and not a byte more than came with it.
+    /// Reads until the response holds `wanted`, and not a byte more than came with it.
     pub(crate) async fn read_until(&mut self, wanted: &str) -> String {
+        self.read_while(|text| !text.contains(wanted)).await
+    }
+
+    /// Reads on while the text so far is not enough.
+    pub(crate) async fn read_while(&mut self, lacks: impl Fn(&str) -> bool) -> String {
         let mut bytes = Vec::new();
         loop {
             let text = String::from_utf8_lossy(&bytes);
-            if text.contains(wanted) {
+            if !lacks(&text) {
                 return text.into_owned();
             }
             let read = self.0.read_buf(&mut bytes).await.expect("a response");
-            assert!(read > 0, "no {wanted:?} but {bytes:?}");
+            assert!(read > 0, "the server hung up after {bytes:?}");
         }
     }
 
@@ -76,8 +81,13 @@ pub(crate) fn chunked_post(by: &Workspace, path: &str, body: &[u8]) -> Vec<u8> {
 
 /// A GET by a workspace.
 pub(crate) fn get(by: &Workspace, path: &str) -> Vec<u8> {
+    get_with(by, path, "Accept: */*")
+}
+
+/// A GET by a workspace with one more header line.
+pub(crate) fn get_with(by: &Workspace, path: &str, header: &str) -> Vec<u8> {
     let head = format!(
-        "GET {path} HTTP/1.1\r\nHost: baton\r\nAuthorization: Bearer {}\r\n\r\n",
+        "GET {path} HTTP/1.1\r\nHost: baton\r\nAuthorization: Bearer {}\r\n{header}\r\n\r\n",
         by.token
     );
     head.into_bytes()
