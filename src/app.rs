@@ -29,6 +29,8 @@ const REQUEST_GRACE: Duration = Duration::from_secs(2);
 const CALL_GRACE: Duration = Duration::from_secs(3);
 /// How long the last commits may take.
 const DRAIN_GRACE: Duration = Duration::from_secs(3);
+/// How long a read waits for its turn.
+const TURN_WAIT: Duration = Duration::from_secs(5);
 /// How long a read waits for a connection.
 const READ_WAIT: Duration = Duration::from_millis(800);
 
@@ -188,6 +190,7 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
     let options = StoreOptions {
         url: config.database_url.clone(),
         read_connections: u32::try_from(config.read_connections)?,
+        turn_wait: TURN_WAIT,
         read_wait: READ_WAIT,
     };
     let opened = tokio::task::spawn_blocking(move || Store::open(&options)).await?;

@@ -288,6 +288,8 @@ pub struct StoreOptions {
     pub url: String,
     /// Connections for reads.
     pub read_connections: u32,
-    /// How long a read waits for one of them before [`Error::Unavailable`].
+    /// How long a read waits for its turn to have one: many at once are no sign that the database is away.
+    pub turn_wait: Duration,
+    /// How long it then waits for a connection to be opened. After either, [`Error::Unavailable`].
     pub read_wait: Duration,
 }

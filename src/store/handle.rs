@@ -7,6 +7,9 @@ use std::time::Duration;
 use diesel::r2d2::{ManageConnection, Pool, R2D2Connection};
 use diesel::{PgConnection, SqliteConnection};
 
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
 use super::connect::{self, Purpose, Target};
 use super::{Error, Reader, StoreOptions, Writer, migrate};
 
@@ -17,7 +20,10 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     target: Target,
     readers: Readers,
-    read_wait: Duration,
+    /// One for each connection, given out in the order of asking: the pool itself is not fair, and whoever waits in it
+    /// holds a thread.
+    turns: Arc<Semaphore>,
+    turn_wait: Duration,
 }
 
 #[derive(Clone)]
@@ -66,7 +72,8 @@ impl Store {
         Ok(Self(Arc::new(Inner {
             target,
             readers,
-            read_wait: options.read_wait,
+            turns: Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(1))),
+            turn_wait: options.turn_wait,
         })))
     }
 
@@ -87,7 +94,16 @@ impl Store {
         body: impl FnOnce(&mut dyn Reader) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let inner = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || inner.read(body))
+        let turn = timeout(inner.turn_wait, Arc::clone(&inner.turns).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            let late = "too many reads are waiting".to_owned();
+            return Err(Error::Unavailable(late));
+        };
+        let work = move || {
+            let _held_meanwhile = turn;
+            inner.read(body)
+        };
+        tokio::task::spawn_blocking(work)
             .await
             .map_err(|failure| Error::Refused(format!("a read did not end: {failure}")))?
     }
@@ -103,8 +119,8 @@ impl Inner {
     fn read<T>(&self, body: impl FnOnce(&mut dyn Reader) -> Result<T, Error>) -> Result<T, Error> {
         let late = |error: diesel::r2d2::PoolError| Error::Unavailable(error.to_string());
         match &self.readers {
-            Readers::Sqlite(pool) => body(&mut *pool.get_timeout(self.read_wait).map_err(late)?),
-            Readers::Postgres(pool) => body(&mut *pool.get_timeout(self.read_wait).map_err(late)?),
+            Readers::Sqlite(pool) => body(&mut *pool.get().map_err(late)?),
+            Readers::Postgres(pool) => body(&mut *pool.get().map_err(late)?),
         }
     }
 }

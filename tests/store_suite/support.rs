@@ -29,6 +29,7 @@ pub(crate) fn options(url: &str) -> StoreOptions {
     StoreOptions {
         url: url.to_owned(),
         read_connections: 2,
+        turn_wait: Duration::from_secs(3),
         read_wait: Duration::from_secs(3),
     }
 }

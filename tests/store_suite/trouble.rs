@@ -216,7 +216,7 @@ pub(crate) fn a_panic_in_a_read_is_an_error(store: &TestStore) {
 
 pub(crate) fn all_connections_taken_is_unavailable(store: &TestStore) {
     let busy = StoreOptions {
-        read_wait: std::time::Duration::from_millis(100),
+        turn_wait: std::time::Duration::from_millis(100),
         ..options(&store.url)
     };
     let small = Store::open(&StoreOptions {
