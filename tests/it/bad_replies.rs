@@ -16,87 +16,58 @@ crate::on_both_databases!(
 /// A text, or the class of an error.
 type Outcome = Result<String, &'static str>;
 
-/// Replies, `$ID` standing for the id of the request, and what they come to.
-fn replies() -> Vec<(&'static str, Vec<u8>, Outcome)> {
-    let result = |result: &str| format!(r#"{{"jsonrpc":"2.0","id":"$ID","result":{result}}}"#);
-    let text = |text: &str| {
-        let parts = format!(r#"[{{"kind":"text","text":"{text}"}}]"#);
-        result(&format!(
-            r#"{{"kind":"message","role":"agent","parts":{parts}}}"#
-        ))
-        .into_bytes()
-    };
-    let with = |bytes: &[u8]| {
-        let whole = text("@");
-        let at = whole.iter().position(|byte| *byte == b'@').unwrap();
-        [&whole[..at], bytes, &whole[at + 1..]].concat()
-    };
-    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
-    let number =
-        r#"{"kind":"message","parts":[{"kind":"text","text":"ok","metadata":{"n":1e400}}]}"#;
-    let nested = format!(r#"{{"kind":"message","role":"agent","parts":{deep}}}"#);
-    let failed = |class| Err(class);
+/// A JSON-RPC answer with this result, `$ID` standing for the id of the request.
+fn result(result: &str) -> Vec<u8> {
+    format!(r#"{{"jsonrpc":"2.0","id":"$ID","result":{result}}}"#).into_bytes()
+}
+
+/// An answer with these bytes as its text.
+fn text(bytes: &[u8]) -> Vec<u8> {
+    let parts = r#"[{"kind":"text","text":"@"}]"#;
+    let whole = result(&format!(r#"{{"kind":"message","parts":{parts}}}"#));
+    let at = whole.iter().position(|byte| *byte == b'@').unwrap();
+    [&whole[..at], bytes, &whole[at + 1..]].concat()
+}
+
+fn nested() -> String {
+    "[".repeat(100_000) + &"]".repeat(100_000)
+}
+
+/// Answers, odd as they are.
+fn answers() -> Vec<(&'static str, Vec<u8>, Outcome)> {
+    let number = r#"{"parts":[{"kind":"text","text":"ok","metadata":{"n":1e400}}]}"#;
+    let nested_parts = format!(r#"{{"kind":"message","parts":{}}}"#, nested());
+    let marked = [b"\xef\xbb\xbf".to_vec(), text(b"ok")].concat();
     let done = |text: &str| Ok(text.to_owned());
     vec![
-        ("NUL", text(r"a\u0000b"), done("a\u{fffd}b")),
-        ("lone surrogate", text(r"a\ud800b"), done("a\u{fffd}b")),
-        (
-            "invalid UTF-8",
-            with(b"a\xff\xfeb"),
-            done("a\u{fffd}\u{fffd}b"),
-        ),
-        ("raw NUL", with(b"a\0b"), failed("malformed_response")),
-        (
-            "escapes",
-            text(r"\u001b[31m\r\n\\"),
-            done("\u{1b}[31m\r\n\\"),
-        ),
-        (
-            "byte-order mark",
-            [&b"\xef\xbb\xbf"[..], &text("ok")].concat(),
-            done("ok"),
-        ),
-        (
-            "a number of no size",
-            result(number).into_bytes(),
-            done("ok"),
-        ),
-        (
-            "nested arrays",
-            deep.clone().into_bytes(),
-            failed("malformed_response"),
-        ),
-        (
-            "HTML",
-            b"<!doctype html><p>502</p>".to_vec(),
-            failed("malformed_response"),
-        ),
-        ("nothing", Vec::new(), failed("empty_response")),
-        ("spaces", b" \n ".to_vec(), failed("empty_response")),
-        (
-            "half a JSON text",
-            with(b"a")[..60].to_vec(),
-            failed("truncated"),
-        ),
-        ("null", b"null".to_vec(), failed("malformed_response")),
-        (
-            "no result",
-            br#"{"jsonrpc":"2.0","id":"$ID"}"#.to_vec(),
-            failed("malformed_response"),
-        ),
-        (
-            "an empty message",
-            result(r#"{"kind":"message","parts":[]}"#).into(),
-            failed("empty_response"),
-        ),
-        (
-            "a null result",
-            result("null").into(),
-            failed("malformed_response"),
-        ),
-        ("binary", (0..=255).collect(), failed("malformed_response")),
+        ("NUL", text(br"a\u0000b"), done("a\u{fffd}b")),
+        ("lone surrogate", text(br"a\ud800b"), done("a\u{fffd}b")),
+        ("no UTF-8", text(b"a\xffb"), done("a\u{fffd}b")),
+        ("escapes", text(br"\u001b[31m\r\n"), done("\u{1b}[31m\r\n")),
+        ("byte-order mark", marked, done("ok")),
+        ("a number of no size", result(number), done("ok")),
         // Parts without text are the text, as they were sent.
-        ("nested parts", result(&nested).into(), Ok(deep.clone())),
+        ("nested parts", result(&nested_parts), Ok(nested())),
+    ]
+}
+
+/// No answers.
+fn nonsense() -> Vec<(&'static str, Vec<u8>, Outcome)> {
+    let (malformed, empty) = (Err("malformed_response"), Err("empty_response"));
+    let no_parts = result(r#"{"kind":"message","parts":[]}"#);
+    let no_result = br#"{"jsonrpc":"2.0","id":"$ID"}"#.to_vec();
+    vec![
+        ("nothing", Vec::new(), empty.clone()),
+        ("spaces", b" \n ".to_vec(), empty.clone()),
+        ("an empty message", no_parts, empty),
+        ("half", text(b"a")[..60].to_vec(), Err("truncated")),
+        ("raw NUL", text(b"a\0b"), malformed.clone()),
+        ("nested", nested().into_bytes(), malformed.clone()),
+        ("HTML", b"<p>502</p>".to_vec(), malformed.clone()),
+        ("null", b"null".to_vec(), malformed.clone()),
+        ("no result", no_result, malformed.clone()),
+        ("a null result", result("null"), malformed.clone()),
+        ("binary", (0..=255).collect(), malformed),
     ]
 }
 
@@ -104,8 +75,9 @@ async fn any_bytes_of_an_agent_end_as_one_readable_outcome(database: Database) {
     let server = Server::start(&database, &[]).await;
     let api = server.api();
     let caller = api.create_workspace("caller", None, None).await;
-    let checks = replies()
+    let checks = answers()
         .into_iter()
+        .chain(nonsense())
         .map(|(name, bytes, expected)| check(&server, &caller, name, bytes, expected));
     join_all(checks).await;
     api.try_get("/health").await.expect("alive").expect(200);

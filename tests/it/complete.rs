@@ -227,41 +227,49 @@ async fn the_published_poller_reads_the_exact_text_at_every_size_and_cut(databas
         .await;
     api.wait_until_all_ended(&caller).await;
     let messages = poller.drain(api, &caller).await;
-    let inbox = api.feed(&caller, "a2a_receive").await;
-    let list = api.delegations(&caller).await.expect(200);
-    let admin = api.admin_delegations("completed").await.expect(200);
-    let results = api.feed(&caller, "delegation").await;
-    let with_id = |rows: &[Value], id: &str| {
-        let found = rows.iter().find(|row| row["delegation_id"] == *id);
-        found.unwrap_or_else(|| panic!("no {id}")).clone()
-    };
+    assert_eq!(messages.len(), expected.len());
+    let replies = api.feed(&caller, "a2a_receive").await;
     for (id, text) in &expected {
-        let row = inbox
-            .iter()
-            .find(|row| row["request_body"]["delegation_id"] == *id);
-        let row = row.expect("a reply");
-        let message = messages.iter().find(|message| message.id == row["id"]);
+        let of_it = |row: &&Value| row["request_body"]["delegation_id"] == **id;
+        let reply = replies.iter().find(of_it).expect("a reply");
+        assert!(reply["response_body"]["text"] == **text);
+        let message = messages.iter().find(|message| message.id == reply["id"]);
         let message = message.expect("a message");
         assert!(message.text == *text, "{} bytes", text.len());
+        let from = (&message.peer_id, message.kind);
+        assert_eq!(from, (&caller.id, Kind::PeerAgent));
+    }
+    assert_previews_of_rows(api, &caller, &expected).await;
+    assert_previews_of_events(&database, &expected);
+    server.assert_invariants().await;
+}
+
+/// The lists and the summary show heads of whole characters of the task and of its echo.
+async fn assert_previews_of_rows(api: &Api, caller: &Workspace, expected: &[(String, String)]) {
+    let list = api.delegations(caller).await.expect(200);
+    let admin = api.admin_delegations("completed").await.expect(200);
+    let admin = admin.body["delegations"].as_array().unwrap();
+    let results = api.feed(caller, "delegation").await;
+    for (id, text) in expected {
+        let of_it = |row: &&Value| row["delegation_id"] == **id;
+        let line = list.rows().iter().find(of_it).expect("a line");
+        assert_cut(&line["response_preview"], text, 300);
+        assert_cut(&line["task_preview"], &text["echo: ".len()..], 200);
+        let line = admin.iter().find(of_it).expect("a line");
         assert_eq!(
-            (&message.peer_id, message.kind),
-            (&caller.id, Kind::PeerAgent)
+            line["result_preview"],
+            text[..text.floor_char_boundary(4096)]
         );
-        assert!(row["response_body"]["text"] == **text);
-        assert_cut(&with_id(list.rows(), id)["response_preview"], text, 300);
-        let task = &text["echo: ".len()..];
-        assert_cut(&with_id(list.rows(), id)["task_preview"], task, 200);
-        let all = admin.body["delegations"].as_array().unwrap();
-        let head = with_id(all, id)["result_preview"].clone();
-        assert_eq!(head, text[..text.floor_char_boundary(4096)]);
         let result = results.iter().find(|row| {
-            row["method"] == "delegate_result" && row["response_body"]["delegation_id"] == *id
+            row["method"] == "delegate_result" && row["response_body"]["delegation_id"] == **id
         });
         let summary = result.expect("a result row")["summary"].as_str().unwrap();
         let summary = summary.strip_prefix("Delegation completed (").unwrap();
         assert_cut(&summary.strip_suffix(')').unwrap().into(), text, 80);
     }
-    assert_eq!(messages.len(), expected.len());
+}
+
+fn assert_previews_of_events(database: &Database, expected: &[(String, String)]) {
     let payloads = database.texts("SELECT payload AS x FROM structure_events");
     for payload in payloads.into_iter().flatten() {
         let payload: Value = serde_json::from_str(&payload).unwrap();
@@ -276,7 +284,6 @@ async fn the_published_poller_reads_the_exact_text_at_every_size_and_cut(databas
             }
         }
     }
-    server.assert_invariants().await;
 }
 
 async fn the_flag_adds_the_reply_rows_and_nothing_else(database: Database) {

@@ -110,6 +110,13 @@ fn answers() -> Vec<Case> {
             "outcome_unknown",
         ),
         case("its own queue", B::Queued202, "queued", "target_queue"),
+    ]
+}
+
+/// Tasks in states of which some are final, and none is a completion.
+fn tasks() -> Vec<Case> {
+    let text = |text: &str| text.to_owned();
+    vec![
         case(
             "rejected",
             B::NonFinal(text("rejected")),
@@ -162,9 +169,10 @@ fn unknowns() -> Vec<Case> {
         (Some("if_idempotent"), true, true),
         (Some("always"), false, true),
     ] {
-        let (status, what, seen) = match resent {
-            true => ("completed", "ok", 2),
-            false => ("failed", "outcome_unknown", 1),
+        let (status, what, seen) = if resent {
+            ("completed", "ok", 2)
+        } else {
+            ("failed", "outcome_unknown", 1)
         };
         cases.push(Case {
             first: vec![B::CloseAfterReading],
@@ -184,7 +192,7 @@ async fn every_behaviour_has_its_outcome(database: Database) {
         .api()
         .create_workspace("caller", Some(&root), None)
         .await;
-    let cases = answers().into_iter().chain(unknowns());
+    let cases = answers().into_iter().chain(tasks()).chain(unknowns());
     join_all(cases.map(|case| check(&server, &root, &caller, case))).await;
     server.assert_invariants().await;
 }

@@ -32,7 +32,6 @@ async fn a_thousand_races_have_one_ending_each(database: Database) {
         }
     }
     assert_eq!(winners.values().sum::<usize>(), BATCHES * BATCH);
-    println!("WINS {winners:?}");
     assert_eq!(winners.len(), 3, "each finisher won some: {winners:?}");
     server.assert_invariants().await;
 }

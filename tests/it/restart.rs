@@ -50,17 +50,32 @@ async fn worker(api: &Api, parent: &Workspace, agent: &FakeAgent, deduplicates: 
     let target = api
         .create_workspace("worker", Some(parent), Some(&agent.url()))
         .await;
-    let extensions = match deduplicates {
-        true => json!([{"uri": "urn:baton:ext:idempotent-message-id:v1"}]),
-        false => json!([]),
+    let extensions = if deduplicates {
+        json!([{"uri": "urn:baton:ext:idempotent-message-id:v1"}])
+    } else {
+        json!([])
     };
     let card = json!({"name": "worker", "url": "", "capabilities": {"extensions": extensions}});
     api.register(&target, &agent.url(), &card).await.expect(200);
     target
 }
 
+/// A delegation that its agent received and says nothing to.
+async fn dispatch_and_hold(
+    api: &Api,
+    caller: &Workspace,
+    agent: &FakeAgent,
+    deduplicates: bool,
+) -> String {
+    agent.hold();
+    let target = worker(api, caller, agent, deduplicates).await;
+    let id = api.delegated(caller, &target, "dispatched").await;
+    agent.wait_for(1).await;
+    id
+}
+
 async fn killed_it_takes_up_everything_that_was_live(database: Database) {
-    // One place among the outbound calls: whoever comes second stays pending.
+    // Two places among the outbound calls: whoever comes third stays pending.
     let limits = [SOON, ("BATON_MAX_OUTBOUND", "2")];
     let server = Server::start(&database, &limits).await;
     let api = server.api();
@@ -74,13 +89,8 @@ async fn killed_it_takes_up_everything_that_was_live(database: Database) {
     let absent = worker(api, &caller, &away, false).await;
     let queued = api.delegated(&caller, &absent, "queued").await;
     api.wait_until_status(&caller, &queued, &["queued"]).await;
-    let mut dispatched = Vec::new();
-    for (agent, deduplicates) in [(&plain, false), (&careful, true)] {
-        agent.hold();
-        let target = worker(api, &caller, agent, deduplicates).await;
-        dispatched.push(api.delegated(&caller, &target, "dispatched").await);
-        agent.wait_for(1).await;
-    }
+    let lost = dispatch_and_hold(api, &caller, &plain, false).await;
+    let resent = dispatch_and_hold(api, &caller, &careful, true).await;
     let third = FakeAgent::start(Behaviour::Echo).await;
     let target = worker(api, &caller, &third, false).await;
     let pending = api.delegated(&caller, &target, "pending").await;
@@ -95,43 +105,48 @@ async fn killed_it_takes_up_everything_that_was_live(database: Database) {
     }
     away.resume().await;
     server.start_again().await;
-    let [lost, resent] = &dispatched[..] else {
-        unreachable!("two were dispatched")
-    };
-    for (id, expected, agent, seen) in [
+    let went_on = [
         (&queued, Expected::Completed("echo: queued"), &away, 1),
         (&pending, Expected::Completed("echo: pending"), &third, 1),
-        (lost, Expected::Failed("outcome_unknown"), &plain, 1),
-        (resent, Expected::Completed("echo: dispatched"), &careful, 2),
-    ] {
+        (&lost, Expected::Failed("outcome_unknown"), &plain, 1),
+        (
+            &resent,
+            Expected::Completed("echo: dispatched"),
+            &careful,
+            2,
+        ),
+    ];
+    for (id, expected, agent, seen) in went_on {
         api.wait_until_ended(&caller, id).await;
         assert_exactly_once(api, &caller, id, expected).await;
         assert_eq!(agent.seen(id), seen, "{expected:?}");
     }
-    let whole = api.delegation(&caller, "recorded").await.expect(200);
-    assert_eq!(
-        whole.str("status"),
-        "dispatched",
-        "its agent may still report"
-    );
-    let report = api.report_completed(&target, "recorded", "done").await;
-    report.expect(200);
-    assert_exactly_once(api, &caller, "recorded", Expected::Completed("done")).await;
+    report_recorded(api, &caller, &target).await;
     server.assert_invariants().await;
+}
+
+/// What an agent sent itself stays open, and may still be reported.
+async fn report_recorded(api: &Api, caller: &Workspace, target: &Workspace) {
+    let whole = api.delegation(caller, "recorded").await.expect(200);
+    assert_eq!(whole.str("status"), "dispatched");
+    let report = api.report_completed(target, "recorded", "done").await;
+    report.expect(200);
+    assert_exactly_once(api, caller, "recorded", Expected::Completed("done")).await;
 }
 
 async fn killed_at_any_point_it_neither_loses_nor_repeats(database: Database) {
     let agent = FakeAgent::start(Behaviour::Echo).await;
-    // Workspaces are made in three commits, and a delegation takes three more.
+    // Of a delegation's three commits the second is the intent to send.
     let points = ["before_send", "answer_received", "committed:abort:2"];
     let mut server = Server::start(&database, &[SOON]).await;
     let caller = server.api().create_workspace("caller", None, None).await;
     let target = worker(server.api(), &caller, &agent, false).await;
     let mut poller = Poller::default();
     for (number, point) in points.into_iter().enumerate() {
-        let fault = match point.contains(':') {
-            true => point.to_owned(),
-            false => format!("{point}:abort"),
+        let fault = if point.contains(':') {
+            point.to_owned()
+        } else {
+            format!("{point}:abort")
         };
         server.restart_with(&[("BATON_FAULTS", &fault)]).await;
         let task = format!("task {number}");
