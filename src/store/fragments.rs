@@ -47,9 +47,10 @@ literals! {
     GaveKeyBack: Bool = "delegations.idempotency_key IS NOT NULL AND delegations.status = 'failed'";
     /// The condition of the index `delegations_owed`.
     OwesReply: Bool = "delegations.reply = 'owed'";
-    /// Whether the caller's workspace, and with it its feed, still exists.
-    CallerExists: Bool =
-        "EXISTS (SELECT 1 FROM workspaces w WHERE w.id = delegations.caller_id)";
+    /// Whether the caller's workspace, and with it its feed, still exists. One that is younger than the delegation
+    /// was purged and registered again, with an empty feed.
+    CallerExists: Bool = "EXISTS (SELECT 1 FROM workspaces w WHERE w.id = delegations.caller_id \
+        AND w.created_at <= delegations.created_at)";
     /// The beginning of the result: 4,096 characters, cut to bytes by the reader.
     ResultHead: Nullable<Text> = "substr(delegations.result_text, 1, 4096)";
     /// How many result rows the caller's feed holds.

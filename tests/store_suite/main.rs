@@ -78,6 +78,7 @@ suite! {
         tokens_are_counted_and_revoked,
         a_removed_workspace_has_no_tokens,
         a_purge_keeps_delegations,
+        a_purged_caller_may_register_again,
         a_registration_makes_or_updates,
     }
 }

@@ -274,6 +274,25 @@ pub(crate) fn a_purge_keeps_delegations(store: &TestStore) {
     assert_eq!(loaded(store, &terms.key).life.status(), Status::Completed);
 }
 
+/// The delegations of before are not compared with the feed of after.
+pub(crate) fn a_purged_caller_may_register_again(store: &TestStore) {
+    let terms = begun(store);
+    let id = terms.key.caller;
+    store.write(advance_write(&terms, 2, &completed("done")));
+    store.commit(&[Write::RemoveWorkspaces {
+        ids: vec![id],
+        purge: true,
+        events: vec![],
+        at: tick(),
+    }]);
+    assert!(matches!(
+        store.write(register(id, 1)),
+        Written::Registered { token_stored: true }
+    ));
+    let audited = store.read(|reader| reader.audit(None, 10, Timestamp(0)));
+    assert!(audited.is_empty(), "{audited:?}");
+}
+
 fn register(id: WorkspaceId, byte: u8) -> Write {
     Write::Register(Box::new(Registration {
         id,
