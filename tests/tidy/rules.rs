@@ -6,16 +6,18 @@ use std::path::PathBuf;
 use super::code::{blank, body_end, closing_brace, identifier, words};
 
 /// What may import what: a module may use those further left, and nothing in its own column. So there is no cycle.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 12] = [
     &["domain"],
-    &["clock"],
-    &["config", "liveness", "telemetry"],
+    &["clock", "faults"],
+    &["config", "limits", "liveness"],
+    &["telemetry"],
     &["store"],
-    &["auth", "dispatch", "events", "persistence"],
+    &["auth", "dispatch", "events"],
+    &["admin_token", "persistence"],
     &["delegation"],
-    &["inbox"],
     &["http"],
     &["app"],
+    &["demo"],
     &["main"],
 ];
 
