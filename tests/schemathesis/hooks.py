@@ -52,6 +52,9 @@ def put_path_ids(case, number):
         path["token_id"] = pick(WORLD["spare_tokens"], number >> 6)
     if (case.method.upper(), case.path) == ("DELETE", "/workspaces/{id}") and path.get("id") in LASTING:
         path["id"] = victim() if number % 4 == 0 and WORLD["role"] == "admin" else WORLD["gone"]
+    if case.method.upper() == "DELETE" and path.get("id") == WORLD["gone"] and case.query:
+        # Removed, and to be known as removed until the end.
+        case.query.pop("purge", None)
     # What was seen in answers may have come back as an id.
     if path.get("id") in LASTING and may_reshape(case):
         path["id"] = WORLD["scratch"]

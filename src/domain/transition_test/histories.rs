@@ -73,7 +73,7 @@ proptest! {
     #[test]
     fn no_sequence_of_events_breaks_a_rule(
         sequence in proptest::collection::vec((any_event(), 0u64..500, 1usize..3), 1..40),
-        redelivery in proptest::sample::select(&Redelivery::ALL[..]),
+        redelivery in proptest::sample::select(Redelivery::ALL),
     ) {
         let terms = terms(redelivery, Origin::Delegated);
         let mut life = Life::new(State::Pending);
