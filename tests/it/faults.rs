@@ -17,6 +17,7 @@ crate::on_both_databases!(
     a_refused_reply_is_owed_and_delivered_once,
     a_refused_result_row_keeps_the_delegation_open,
     a_refused_delegation_is_not_sent,
+    nothing_is_sent_before_that_is_durable,
     without_the_tokens_nobody_is_let_in,
 );
 
@@ -161,6 +162,28 @@ async fn a_refused_delegation_is_not_sent(database: Database) {
     let id = api.delegated(&caller, &target, "go").await;
     api.wait_until_ended(&caller, &id).await;
     assert_eq!(agent.messages().len(), 1);
+    server.assert_invariants().await;
+}
+
+/// That a request may have left is known before it leaves, or a crash would forget it (rule 1).
+async fn nothing_is_sent_before_that_is_durable(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    let agent = FakeAgent::start(Behaviour::Echo).await;
+    let Family { caller, target, .. } = server.family(&agent.url()).await;
+    let api = server.api();
+    let fault = database.fail_on("UPDATE", "delegations", "NEW.status = 'dispatched'");
+    let id = api.delegated(&caller, &target, "go").await;
+    eventually("the intent to send was refused", async || {
+        (counter(api, "baton_writes_refused_total").await >= 2).then_some(())
+    })
+    .await;
+    let whole = api.delegation(&caller, &id).await.expect(200);
+    assert_eq!(whole.str("status"), "pending");
+    assert_eq!(agent.connections(), 0);
+    fault.heal();
+    api.wait_until_ended(&caller, &id).await;
+    assert_exactly_once(api, &caller, &id, Expected::Completed("echo: go")).await;
+    assert_eq!(agent.seen(&id), 1);
     server.assert_invariants().await;
 }
 
