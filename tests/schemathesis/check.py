@@ -23,7 +23,7 @@ import uuid
 
 HERE = pathlib.Path(__file__).resolve().parent
 ADMIN = "admin-token-of-the-check"
-EXAMPLES = int(os.environ.get("BATON_SCHEMATHESIS_EXAMPLES", "15"))
+EXAMPLES = int(os.environ.get("BATON_SCHEMATHESIS_EXAMPLES", "8"))
 SEED = os.environ.get("BATON_SCHEMATHESIS_SEED", "1")
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"
