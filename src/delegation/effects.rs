@@ -1,8 +1,10 @@
 //! What delegations do to the world once their state is committed, and what they ask of it before.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::calls::Calls;
@@ -11,8 +13,8 @@ use super::{Delegations, Registry};
 use crate::clock;
 use crate::dispatch::{A2aClient, Call, declares_deduplication};
 use crate::domain::{
-    Attempt, DelegationKey, DeliveryMode, Event, Life, Outcome, Policy, Terms, Timestamp, Unready,
-    Workspace, WorkspaceStatus,
+    Attempt, DelegationKey, DeliveryMode, ErrorClass, Event, Life, Outcome, Policy, Terms,
+    Timestamp, Unready, Workspace, WorkspaceStatus,
 };
 use crate::faults::{Faults, Point};
 use crate::persistence::Persistence;
@@ -133,9 +135,18 @@ impl Runtime {
         let under_way = Calls::begin(&self.registry, &terms.key, attempt);
         metrics::counter!("baton_calls_total", "result" => "attempted").increment(1);
         tokio::spawn(async move {
-            let (event, raw_reply) = runtime.call_now(&terms, attempt, route, task).await;
+            let target_deduplicates = route.deduplicates;
+            let call = async {
+                let called = runtime.call_now(&terms, attempt, route, task).await;
+                runtime.faults.pass(Point::AnswerReceived);
+                called
+            };
+            // Whatever panicked over the answer, somebody waits to hear what became of the request.
+            let (event, raw_reply) = AssertUnwindSafe(call)
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|_panic| (panicked(&terms, attempt, target_deduplicates), None));
             drop(permit);
-            runtime.faults.pass(Point::AnswerReceived);
             if let Some(delegations) = runtime.delegations.get() {
                 while let Err(error) = delegations
                     .tell(&terms.key, &event, raw_reply.clone())
@@ -216,6 +227,20 @@ impl Runtime {
                 status = to.as_str(), "delegation ended"
             );
         }
+    }
+}
+
+/// Baton failed over a call: the request may have been taken.
+fn panicked(terms: &Terms, attempt: Attempt, target_deduplicates: bool) -> Event {
+    metrics::counter!("baton_call_panics_total").increment(1);
+    tracing::error!(delegation.id = %terms.key, attempt = attempt.0, "a call panicked");
+    Event::Called {
+        attempt,
+        outcome: Outcome::DeliveredUnknown {
+            class: ErrorClass::OutcomeUnknown,
+            detail: "Baton failed while it called the target".into(),
+            target_deduplicates,
+        },
     }
 }
 
