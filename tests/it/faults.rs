@@ -14,6 +14,7 @@ use crate::support::server::{Family, Server};
 crate::on_both_databases!(
     a_panic_in_one_actor_is_felt_by_no_other_and_the_panicked_one_is_rebuilt,
     what_panics_again_and_again_ends_as_internal,
+    a_panic_over_an_answer_ends_what_it_was_the_answer_to,
     a_refused_reply_is_owed_and_delivered_once,
     a_refused_result_row_keeps_the_delegation_open,
     a_refused_delegation_is_not_sent,
@@ -65,6 +66,18 @@ async fn what_panics_again_and_again_ends_as_internal(database: Database) {
     api.wait_until_ended(&caller, &other).await;
     assert_exactly_once(api, &caller, &other, Expected::Completed("echo: go")).await;
     assert_eq!((agent.seen(&doomed), agent.seen(&other)), (0, 1));
+    server.assert_invariants().await;
+}
+
+async fn a_panic_over_an_answer_ends_what_it_was_the_answer_to(database: Database) {
+    let server = Server::start(&database, &[("BATON_FAULTS", "answer_received:panic")]).await;
+    let agent = FakeAgent::start(Behaviour::Echo).await;
+    let Family { caller, target, .. } = server.family(&agent.url()).await;
+    let api = server.api();
+    let id = api.delegated(&caller, &target, "go").await;
+    api.wait_until_ended(&caller, &id).await;
+    assert_exactly_once(api, &caller, &id, Expected::Failed("outcome_unknown")).await;
+    assert_eq!(agent.seen(&id), 1);
     server.assert_invariants().await;
 }
 

@@ -94,8 +94,7 @@ async fn killed_it_takes_up_everything_that_was_live(database: Database) {
     let third = FakeAgent::start(Behaviour::Echo).await;
     let target = worker(api, &caller, &third, false).await;
     let pending = api.delegated(&caller, &target, "pending").await;
-    let whole = api.delegation(&caller, &pending).await.expect(200);
-    assert_eq!(whole.str("status"), "pending");
+    api.wait_until_status(&caller, &pending, &["pending"]).await;
     let recorded = api.record(&caller, &target, "recorded", "task").await;
     recorded.expect(202);
 
