@@ -147,11 +147,13 @@ pub(crate) fn a_repeated_commit_changes_nothing(store: &TestStore) {
     let again = store.commit(std::slice::from_ref(&step));
     assert!(matches!(again.written[..], [Written::Advanced]));
     assert!(again.published.is_empty());
-    let stale = store.write(advance_write(&terms, 2, &living(1, State::Pending)));
-    assert!(
-        matches!(stale, Written::Advanced),
-        "same revision and incarnation are one change"
-    );
+    for other in [living(1, State::Pending), completed("another answer")] {
+        let stale = store.write(advance_write(&terms, 2, &other));
+        assert!(
+            matches!(stale, Written::Stale),
+            "another change under the same numbers was never committed"
+        );
+    }
     let skipped = store.write(advance_write(&terms, 9, &failed("x")));
     assert!(matches!(skipped, Written::Stale));
     let mut newer = advance(&terms, 3, &completed("done"));

@@ -167,12 +167,16 @@ macro_rules! write_delegations {
                     batch.show_feed(&advance.feed, &advance.key);
                     return Ok(Written::Advanced);
                 }
-                let stored: Option<(i64, i32)> = d::table
+                // Not the numbers alone: an actor that died in mid-commit and the one rebuilt in its place, or in another
+                // process, may both count from what was stored before.
+                let repeated = d::table
                     .find(place)
-                    .select((d::revision, d::incarnation))
-                    .first(conn)
-                    .optional()?;
-                Ok(if stored == Some((advance.revision.0, incarnation)) {
+                    .filter(d::revision.eq(advance.revision.0))
+                    .filter(d::incarnation.eq(incarnation))
+                    .filter(d::status.eq(advance.life.status().as_str()))
+                    .filter(d::updated_at.eq(Ts::from(advance.at)));
+                let repeated = diesel::select(diesel::dsl::exists(repeated)).get_result(conn)?;
+                Ok(if repeated {
                     Written::Advanced
                 } else {
                     Written::Stale
