@@ -18,6 +18,23 @@ pub(super) mod postgres {
 
     /// PostgreSQL takes 65,535 values in one statement; a row has 15.
     const ROWS_AT_ONCE: usize = 1000;
+    /// It hangs up on a message of 1 GB, and would on every repetition.
+    const BYTES_AT_ONCE: usize = 64 << 20;
+
+    /// Portions that one statement can carry; a row that is larger than that goes alone.
+    fn portions<T>(rows: &[T], bytes_of: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
+        let (mut number, mut bytes) = (1, rows.first().map_or(0, &bytes_of));
+        rows.chunk_by(move |_, next| {
+            let size = bytes_of(next);
+            let fits = number < ROWS_AT_ONCE && bytes + size <= BYTES_AT_ONCE;
+            (number, bytes) = if fits {
+                (number + 1, bytes + size)
+            } else {
+                (1, size)
+            };
+            fits
+        })
+    }
 
     fn in_transaction<T>(
         conn: &mut PgConnection,
@@ -27,7 +44,7 @@ pub(super) mod postgres {
     }
 
     fn insert_rows(conn: &mut PgConnection, rows: &[ActivityRow<'_>]) -> Result<(), Error> {
-        for some in rows.chunks(ROWS_AT_ONCE) {
+        for some in portions(rows, ActivityRow::bytes) {
             diesel::insert_into(activity_logs::table)
                 .values(some)
                 .execute(conn)?;
@@ -36,7 +53,7 @@ pub(super) mod postgres {
     }
 
     fn insert_events(conn: &mut PgConnection, events: &[EventRow]) -> Result<(), Error> {
-        for some in events.chunks(ROWS_AT_ONCE) {
+        for some in portions(events, EventRow::bytes) {
             diesel::insert_into(structure_events::table)
                 .values(some)
                 .execute(conn)?;
@@ -50,6 +67,23 @@ pub(super) mod postgres {
     shared::write_delegations!(PgConnection);
     shared::write_workspaces!(PgConnection);
     shared::commit!(PgConnection);
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_statement_carries_neither_too_many_rows_nor_too_many_bytes() {
+            let lengths = |rows: &[usize]| -> Vec<usize> {
+                portions(rows, |bytes| *bytes).map(<[_]>::len).collect()
+            };
+            let half = BYTES_AT_ONCE / 2;
+            assert_eq!(lengths(&[]), [0; 0]);
+            assert_eq!(lengths(&[half, half, 1, half]), [2, 2]);
+            assert_eq!(lengths(&[3 * half, 3 * half, 1]), [1, 1, 1]);
+            assert_eq!(lengths(&vec![1; 2 * ROWS_AT_ONCE + 1]), [1000, 1000, 1]);
+        }
+    }
 }
 
 pub(super) mod sqlite {

@@ -284,6 +284,17 @@ impl<'a> ActivityRow<'a> {
     }
 }
 
+impl ActivityRow<'_> {
+    /// How much of a statement its texts take up.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = [&self.method, &self.summary, &self.error_detail];
+        let bodies = [&self.request_body, &self.response_body];
+        let texts = texts.into_iter().flatten().map(|text| text.len());
+        let bodies = bodies.into_iter().flatten().map(|json| json.0.len());
+        texts.chain(bodies).sum()
+    }
+}
+
 /// A feed row as read.
 #[derive(Queryable, Selectable, Debug)]
 #[diesel(table_name = activity_logs)]
@@ -356,6 +367,13 @@ impl EventRow {
             payload: Some(J::from(&event.payload)),
             created_at: event.created_at.into(),
         }
+    }
+}
+
+impl EventRow {
+    /// How much of a statement its payload takes up.
+    pub(crate) fn bytes(&self) -> usize {
+        self.payload.as_ref().map_or(0, |json| json.0.len())
     }
 }
 
