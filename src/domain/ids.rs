@@ -4,6 +4,8 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use super::sanitize;
+
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -58,7 +60,7 @@ uuid_id!(
 pub enum DelegationId {
     /// Canonical UUID text, kept compact.
     Uuid(Uuid),
-    /// Any other text, verbatim.
+    /// Any other text, as [`DelegationId::from_text`] keeps it.
     Text(Box<str>),
 }
 
@@ -69,14 +71,15 @@ impl DelegationId {
         Self::Uuid(Uuid::now_v7())
     }
 
-    /// Keeps `text` exactly: only the canonical UUID spelling becomes [`DelegationId::Uuid`].
+    /// Keeps `text` exactly, but for NUL, which no database can: only the canonical UUID spelling becomes
+    /// [`DelegationId::Uuid`].
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         match Uuid::try_parse(text) {
             Ok(uuid) if uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text => {
                 Self::Uuid(uuid)
             }
-            _ => Self::Text(text.into()),
+            _ => Self::Text(sanitize(text).into()),
         }
     }
 }
@@ -99,9 +102,13 @@ pub struct DelegationKey {
     pub id: DelegationId,
 }
 
+/// For logs: an id that an agent chose cannot break out of its line (lesson A06).
 impl fmt::Display for DelegationKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.id.fmt(formatter)
+        match &self.id {
+            DelegationId::Uuid(uuid) => uuid.fmt(formatter),
+            DelegationId::Text(text) => text.escape_debug().fmt(formatter),
+        }
     }
 }
 
@@ -185,5 +192,20 @@ mod tests {
             DelegationId::from_text(&canonical),
             DelegationId::Uuid(_)
         ));
+    }
+
+    #[test]
+    fn an_id_is_one_whether_it_comes_from_a_request_or_from_the_store() {
+        let asked = DelegationId::from_text("a\0b");
+        assert_eq!(asked, DelegationId::from_text(&asked.to_string()));
+    }
+
+    #[test]
+    fn a_key_stays_within_its_line_of_the_log() {
+        let key = DelegationKey {
+            caller: WorkspaceId::mint(),
+            id: DelegationId::from_text("a\r\nb\u{1b}[31m"),
+        };
+        assert_eq!(key.to_string(), "a\\r\\nb\\u{1b}[31m");
     }
 }

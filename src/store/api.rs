@@ -273,7 +273,8 @@ pub struct Commit {
 /// The one connection that writes. Blocking. After [`Error::Unavailable`] or a panic it is dropped and opened anew.
 pub trait Writer: Send {
     /// Commits all of `writes` in one transaction, or none: but a write that the database refuses is isolated, answered
-    /// with [`Written::Failed`], and the rest is committed without it.
+    /// with [`Written::Failed`], and the rest is committed without it. No writes at all find out whether one would be
+    /// taken.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when nothing could be committed, or when it is not known whether it was. Repeating the

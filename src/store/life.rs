@@ -195,7 +195,7 @@ impl<'a> NewRow<'a> {
 pub(crate) fn id_text(id: &DelegationId) -> Cow<'static, str> {
     match id {
         DelegationId::Uuid(uuid) => Cow::Owned(uuid.to_string()),
-        DelegationId::Text(text) => Cow::Owned(sanitize(text).into_owned()),
+        DelegationId::Text(text) => Cow::Owned(text.to_string()),
     }
 }
 
@@ -287,6 +287,20 @@ impl LoadedRow {
             revision,
             incarnation,
         })
+    }
+
+    /// Reads it, or leaves it out with an error in the log: one row that another version wrote stops no others.
+    pub(crate) fn read_or_skip(self) -> Option<Loaded> {
+        let id = DelegationId::from_text(&self.delegation_id);
+        let caller = WorkspaceId(self.caller_id.0);
+        match self.read() {
+            Ok(loaded) => Some(loaded),
+            Err(error) => {
+                let key = DelegationKey { caller, id };
+                tracing::error!(delegation.id = %key, %error, "a delegation cannot be read and is left alone");
+                None
+            }
+        }
     }
 
     fn state(self) -> Result<State, Error> {

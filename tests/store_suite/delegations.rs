@@ -244,7 +244,7 @@ fn endings() -> Vec<Ended> {
 
 pub(crate) fn every_state_reads_back(store: &TestStore) {
     let caller = created(store, None);
-    let mut writer = store.writer();
+    let (mut writer, mut queued) = (store.writer(), None);
     let ends = endings()
         .into_iter()
         .map(|ended| State::Ended(Box::new(ended)));
@@ -263,12 +263,16 @@ pub(crate) fn every_state_reads_back(store: &TestStore) {
             .commit(&[accept(&begin), first, advance_write(terms, 3, &life)])
             .unwrap();
         let read = loaded(store, &terms.key);
-        assert_eq!((read.life, read.revision), (life, Revision(3)));
+        assert_eq!((&read.life, read.revision), (&life, Revision(3)));
+        if life.status() == Status::Queued {
+            queued = Some(terms.key.clone());
+        }
     }
     let key = acceptance(caller, caller).delegation.terms.key;
     assert!(store.read(move |reader| reader.load(&key)).is_none());
     store.sql("UPDATE delegations SET waiting_for = 'nonsense' WHERE status = 'queued'");
-    let broken = store.try_read(|reader| reader.live(None, 1_000));
+    let queued = queued.unwrap();
+    let broken = store.try_read(move |reader| reader.load(&queued));
     assert!(
         matches!(
             broken,

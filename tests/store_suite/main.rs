@@ -68,6 +68,7 @@ suite! {
         a_poisoned_write_stands_alone,
         a_raising_trigger_fails_one_write,
         a_lost_connection_is_unavailable,
+        an_unreadable_delegation_stops_no_others,
         a_panic_in_a_read_is_an_error,
         all_connections_taken_is_unavailable,
         a_locked_or_read_only_database_is_unavailable,

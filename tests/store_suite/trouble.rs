@@ -206,6 +206,25 @@ pub(crate) fn a_lost_connection_is_unavailable(store: &TestStore) {
     assert_eq!(activity(store, everything(terms.key.caller)).len(), 4);
 }
 
+pub(crate) fn an_unreadable_delegation_stops_no_others(store: &TestStore) {
+    let (odd, fine) = (begun(store), begun(store));
+    let (odd_ending, fine_ending) = (begun(store), begun(store));
+    store.refuse_rows("NEW.activity_type = 'a2a_receive'");
+    store.commit(&[
+        advance_write(&odd_ending, 2, &failed("x")),
+        advance_write(&fine_ending, 2, &failed("x")),
+    ]);
+    store.sql(&format!(
+        "UPDATE delegations SET status = 'dispatched' WHERE delegation_id = '{}'; \
+         UPDATE delegations SET error_class = 'of_tomorrow' WHERE delegation_id = '{}'",
+        odd.key.id, odd_ending.key.id
+    ));
+    let live = store.read(|reader| reader.live(None, 10));
+    let owed = store.read(|reader| reader.owed_replies(10));
+    assert_eq!((live.len(), owed.len()), (1, 1));
+    assert_eq!((&live[0].terms, &owed[0].terms), (&fine, &fine_ending));
+}
+
 pub(crate) fn a_panic_in_a_read_is_an_error(store: &TestStore) {
     for _ in 0..4 {
         let failed = store.try_read(|_| -> Result<(), Error> { panic!("in a read") });
@@ -256,6 +275,8 @@ pub(crate) fn a_locked_or_read_only_database_is_unavailable(store: &TestStore) {
             other.batch_execute("BEGIN IMMEDIATE").unwrap();
             let locked = writer.commit(&[log(&log_row(own))]);
             assert!(matches!(locked, Err(Error::Unavailable(_))), "{locked:?}");
+            let asked = writer.commit(&[]);
+            assert!(matches!(asked, Err(Error::Unavailable(_))), "{asked:?}");
             other.batch_execute("ROLLBACK").unwrap();
         }
         Engine::Postgres => {
@@ -269,6 +290,8 @@ pub(crate) fn a_locked_or_read_only_database_is_unavailable(store: &TestStore) {
                 matches!(read_only, Err(Error::Unavailable(_))),
                 "{read_only:?}"
             );
+            let asked = writer.commit(&[]);
+            assert!(matches!(asked, Err(Error::Unavailable(_))), "{asked:?}");
             store.sql("DROP TRIGGER stop ON feed_position");
         }
     }

@@ -114,7 +114,11 @@ macro_rules! read_delegations {
                         .filter(caller_id.ge(caller))
                         .filter(caller_id.gt(caller).or(later));
                 }
-                query.load(conn)?.into_iter().map(LoadedRow::read).collect()
+                let rows = query.load(conn)?;
+                Ok(rows
+                    .into_iter()
+                    .filter_map(LoadedRow::read_or_skip)
+                    .collect())
             }
 
             #[derive(Clone, Copy)]
@@ -207,8 +211,7 @@ macro_rules! read_delegations {
                     .limit(limit)
                     .load(conn)?;
                 let mut owed = Vec::with_capacity(rows.len());
-                for row in rows {
-                    let loaded = row.read()?;
+                for loaded in rows.into_iter().filter_map(LoadedRow::read_or_skip) {
                     // A live delegation cannot owe one; the audit would say so.
                     if let State::Ended(ended) = loaded.life.state {
                         owed.push(OwedReply {
