@@ -83,18 +83,20 @@ impl App {
             metrics,
         };
         let server = http::serve(state, listener, REQUEST_GRACE)?;
+        let sweep_interval = Duration::from_secs(config.delegation_sweeper_interval_s);
         actix_web::rt::spawn({
-            let delegations = delegations.clone();
+            let (delegations, liveness) = (delegations.clone(), liveness.clone());
             async move {
                 let count = delegation::recover(&delegations).await;
                 tracing::info!(delegations = count, "took charge of what was live");
+                delegation::sweep(&delegations, sweep_interval, || liveness.tick("sweep")).await;
             }
         });
         actix_web::rt::spawn(persistence::deliver_owed_replies(
             store,
             persistence.clone(),
             reply_owed,
-            Duration::from_secs(config.delegation_sweeper_interval_s),
+            sweep_interval,
             move || liveness.tick("owed_replies"),
         ));
         readiness.ready();

@@ -104,7 +104,7 @@ pub struct Config {
     #[arg(long, env = "DELEGATION_STUCK_THRESHOLD_S", default_value = "600", value_parser = between("DELEGATION_STUCK_THRESHOLD_S", 1, MAX_DEADLINE_S), global = true)]
     pub delegation_stuck_threshold_s: u64,
 
-    /// How often the slow safety sweep looks for owed replies and overdue delegations, in seconds.
+    /// How often the slow safety sweep looks for owed replies and for live delegations that nobody has in charge, in seconds.
     #[arg(long, env = "DELEGATION_SWEEPER_INTERVAL_S", default_value = "300", value_parser = between("DELEGATION_SWEEPER_INTERVAL_S", 1, 86_400), global = true)]
     pub delegation_sweeper_interval_s: u64,
 

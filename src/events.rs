@@ -85,6 +85,13 @@ impl Queue {
         self.woken.notify_one();
     }
 
+    fn lag(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.lagged = true;
+        drop(waiting);
+        self.woken.notify_one();
+    }
+
     fn pop(&self) -> Option<Notice> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(message) = waiting.messages.pop_front() {
@@ -140,6 +147,15 @@ impl EventHub {
             };
             for (_, queue) in listeners.iter() {
                 queue.push(&message);
+            }
+        }
+    }
+
+    /// Tells everyone to read the store from where they are: something may have been committed and never published.
+    pub fn lag(&self) {
+        for listeners in &self.inner.listeners {
+            for (_, queue) in listeners.value() {
+                queue.lag();
             }
         }
     }

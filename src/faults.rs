@@ -1,4 +1,4 @@
-//! Faults for tests of the real binary: `BATON_FAULTS=point:action[:passage][,…]` makes the given passage (the first
+//! What must not go on after a panic, and faults for tests of the real binary: `BATON_FAULTS=point:action[:passage][,…]` makes the given passage (the first
 //! when left out) of a named point panic, or end the process as `kill -9` would. Empty in any other use, and then free.
 
 use std::str::FromStr;
@@ -57,6 +57,20 @@ impl Faults {
                     Action::Abort => std::process::abort(),
                 }
             }
+        }
+    }
+}
+
+/// Held by what the process cannot do without. If its holder panics the process ends: it would otherwise accept, wait
+/// and look healthy for ever; started again, it takes up what is stored.
+#[derive(Debug)]
+pub struct Vital;
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a vital part panicked; the process ends");
+            std::process::abort();
         }
     }
 }

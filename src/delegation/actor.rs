@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::effects::{Route, Runtime};
 use super::messages::{ActorDown, Finished, Persisted, Retire, Task, Tell};
 use super::supervisor::Supervisor;
-use super::{Counted, Error, Told};
+use super::{ActorNumber, Counted, Error, Told};
 use crate::clock;
 use crate::domain::{
     Advance, Decision, Effect, Event, Incarnation, Life, Moment, Origin, Phase, Revision, State,
@@ -51,8 +51,9 @@ pub(super) struct DelegationActor {
     life: Life,
     counted: Counted,
     revision: Revision,
+    incarnation: Incarnation,
     start: Option<Start>,
-    /// Until the first call has it.
+    /// Until the first call has it, or must wait: what waits for hours is read again.
     task: Option<Task>,
     /// The change that is being committed; until then `life` is the truth.
     committing: Option<Box<Committing>>,
@@ -77,14 +78,14 @@ struct Committing {
 struct DownGuard {
     supervisor: Addr<Supervisor>,
     terms: Arc<Terms>,
-    incarnation: Incarnation,
+    number: ActorNumber,
 }
 
 impl Drop for DownGuard {
     fn drop(&mut self) {
         self.supervisor.do_send(ActorDown {
             key: self.terms.key.clone(),
-            incarnation: self.incarnation,
+            number: self.number,
             panicked: std::thread::panicking(),
         });
     }
@@ -94,6 +95,7 @@ impl DelegationActor {
     pub(super) fn new(
         runtime: Arc<Runtime>,
         supervisor: Addr<Supervisor>,
+        number: ActorNumber,
         loaded: Loaded,
         start: Start,
     ) -> Self {
@@ -104,22 +106,22 @@ impl DelegationActor {
             incarnation,
         } = loaded;
         let terms = Arc::new(terms);
-        let task = if let Start::Fresh(task) = &start {
-            Some(Arc::clone(task))
-        } else {
-            None
+        let task = match &start {
+            Start::Fresh(task) if terms.origin == Origin::Delegated => Some(Arc::clone(task)),
+            Start::Fresh(_) | Start::Restored | Start::GivenUp(_) => None,
         };
         Self {
             counted: Counted::new(Arc::clone(&runtime.registry), life.status()),
             guard: DownGuard {
                 supervisor,
                 terms: Arc::clone(&terms),
-                incarnation,
+                number,
             },
             runtime,
             terms,
             life,
             revision,
+            incarnation,
             start: Some(start),
             task,
             committing: None,
@@ -148,6 +150,11 @@ impl DelegationActor {
             return self.commit(step, None, None, moment.now, context);
         }
         match self.decide(&tell.event, moment) {
+            // A change that came between gave the way back: it is sought again.
+            Decision::Advance(Step {
+                effect: Some(Effect::Send { .. }),
+                ..
+            }) if self.way.is_none() => {}
             Decision::Advance(step) => {
                 self.commit(step, tell.raw_reply, tell.reply, moment.now, context);
             }
@@ -174,7 +181,7 @@ impl DelegationActor {
         let advance = Advance {
             key: self.terms.key.clone(),
             revision: self.revision.next(),
-            incarnation: self.guard.incarnation,
+            incarnation: self.incarnation,
             life: step.life.clone(),
             at,
             raw_reply,
@@ -227,7 +234,10 @@ impl DelegationActor {
                         .call(&self.terms, attempt, route, self.task.take(), permit);
                 }
             }
-            None => self.way = None,
+            None => {
+                self.way = None;
+                self.task = None;
+            }
         }
         self.proceed(context);
     }
@@ -249,6 +259,18 @@ impl DelegationActor {
         context.run_later(delay, |actor, context| actor.submit(context));
     }
 
+    /// Takes what this actor found out by itself. It is never refused: nobody would say it again, and there is at most
+    /// one of each kind.
+    fn learn(&mut self, event: Event, context: &mut Context<Self>) {
+        self.runtime.faults.pass(Point::ActorTold);
+        self.waiting.push_back(Tell {
+            event,
+            raw_reply: None,
+            reply: None,
+        });
+        self.proceed(context);
+    }
+
     /// Sees to whatever comes next: a waiting message, a way to the target, the alarm, or the end.
     fn proceed(&mut self, context: &mut Context<Self>) {
         while self.committing.is_none() {
@@ -262,10 +284,9 @@ impl DelegationActor {
         }
         if let State::Ended(_) = self.life.state {
             self.way = None;
-            let incarnation = self.guard.incarnation;
             return self.guard.supervisor.do_send(Finished {
                 key: self.terms.key.clone(),
-                incarnation,
+                number: self.guard.number,
             });
         }
         self.seek_way(context);
@@ -299,14 +320,7 @@ impl DelegationActor {
                 }
                 Err(unready) => Event::TargetUnready(unready),
             };
-            actor.handle(
-                Tell {
-                    event,
-                    raw_reply: None,
-                    reply: None,
-                },
-                context,
-            );
+            actor.learn(event, context);
         }));
     }
 
@@ -327,14 +341,7 @@ impl DelegationActor {
         let Some(at) = due else { return };
         let alarm = context.run_later(at.since(clock::now()), |actor, context| {
             actor.alarm = None;
-            actor.handle(
-                Tell {
-                    event: Event::Elapsed,
-                    raw_reply: None,
-                    reply: None,
-                },
-                context,
-            );
+            actor.learn(Event::Elapsed, context);
         });
         self.alarm = Some((at, alarm));
     }
@@ -371,27 +378,13 @@ impl DelegationActor {
                             call_in_flight,
                             target_deduplicates,
                         };
-                        actor.handle(
-                            Tell {
-                                event,
-                                raw_reply: None,
-                                reply: None,
-                            },
-                            context,
-                        );
+                        actor.learn(event, context);
                     },
                 ));
                 return;
             }
         };
-        self.handle(
-            Tell {
-                event,
-                raw_reply: None,
-                reply: None,
-            },
-            context,
-        );
+        self.learn(event, context);
     }
 }
 

@@ -1,17 +1,17 @@
 //! What delegations do to the world once their state is committed, and what they ask of it before.
 
-use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
 
 use super::calls::Calls;
 use super::messages::Task;
 use super::{Delegations, Registry};
 use crate::clock;
-use crate::dispatch::{A2aClient, Call, declares_deduplication};
+use crate::dispatch::{A2aClient, Call, Called, declares_deduplication};
 use crate::domain::{
     Attempt, DelegationKey, DeliveryMode, ErrorClass, Event, Life, Outcome, Policy, Terms,
     Timestamp, Unready, Workspace, WorkspaceStatus,
@@ -78,6 +78,10 @@ impl Runtime {
             .as_ref()
             .is_some_and(|card| declares_deduplication(&card.0));
         let url = target.url.ok_or(Unready::NoAddress)?;
+        if self.registry.sends_no_more.load(Ordering::Acquire) {
+            // What is sent now would only be cut off: it stays `pending`, or due, for the next start.
+            std::future::pending::<()>().await;
+        }
         Ok((
             permit,
             Route {
@@ -132,21 +136,25 @@ impl Runtime {
     ) {
         self.faults.pass(Point::BeforeSend);
         let (runtime, terms) = (Arc::clone(self), Arc::clone(terms));
+        let deduplicates = route.deduplicates;
         let under_way = Calls::begin(&self.registry, &terms.key, attempt);
         metrics::counter!("baton_calls_total", "result" => "attempted").increment(1);
-        tokio::spawn(async move {
-            let target_deduplicates = route.deduplicates;
-            let call = async {
-                let called = runtime.call_now(&terms, attempt, route, task).await;
+        let calling = tokio::spawn({
+            let (runtime, terms) = (Arc::clone(&runtime), Arc::clone(&terms));
+            async move {
+                let called = runtime.call_now(&terms, route, attempt, task).await;
+                drop(permit);
                 runtime.faults.pass(Point::AnswerReceived);
                 called
+            }
+        });
+        tokio::spawn(async move {
+            let (outcome, raw_reply) = match calling.await {
+                Ok(called) => (called.outcome, called.raw),
+                // Whatever broke, somebody must be told that the call is over.
+                Err(panic) => (lost(&panic, deduplicates), None),
             };
-            // Whatever panicked over the answer, somebody waits to hear what became of the request.
-            let (event, raw_reply) = AssertUnwindSafe(call)
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|_panic| (panicked(&terms, attempt, target_deduplicates), None));
-            drop(permit);
+            let event = Event::Called { attempt, outcome };
             if let Some(delegations) = runtime.delegations.get() {
                 while let Err(error) = delegations
                     .tell(&terms.key, &event, raw_reply.clone())
@@ -163,10 +171,10 @@ impl Runtime {
     async fn call_now(
         &self,
         terms: &Terms,
-        attempt: Attempt,
         route: Route,
+        attempt: Attempt,
         task: Option<Task>,
-    ) -> (Event, Option<bytes::Bytes>) {
+    ) -> Called {
         let started = clock::now();
         let task = if let Some(task) = task {
             task
@@ -199,13 +207,7 @@ impl Runtime {
             delegation.id = %terms.key, attempt = attempt.0, duration_ms = duration.as_millis(), outcome = result,
             "called the target"
         );
-        (
-            Event::Called {
-                attempt,
-                outcome: called.outcome,
-            },
-            called.raw,
-        )
+        called
     }
 
     /// Counts a committed change, and logs an ending: each promised effect is counted (lesson O01).
@@ -230,17 +232,13 @@ impl Runtime {
     }
 }
 
-/// Baton failed over a call: the request may have been taken.
-fn panicked(terms: &Terms, attempt: Attempt, target_deduplicates: bool) -> Event {
-    metrics::counter!("baton_call_panics_total").increment(1);
-    tracing::error!(delegation.id = %terms.key, attempt = attempt.0, "a call panicked");
-    Event::Called {
-        attempt,
-        outcome: Outcome::DeliveredUnknown {
-            class: ErrorClass::OutcomeUnknown,
-            detail: "Baton failed while it called the target".into(),
-            target_deduplicates,
-        },
+/// The outcome of a call that Baton itself broke off.
+fn lost(panic: &JoinError, target_deduplicates: bool) -> Outcome {
+    tracing::error!(%panic, "a call broke off");
+    Outcome::DeliveredUnknown {
+        class: ErrorClass::OutcomeUnknown,
+        detail: "Baton failed while it waited for the answer".into(),
+        target_deduplicates,
     }
 }
 

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::actor::DelegationActor;
-use super::{Error, Told};
-use crate::domain::{DelegationKey, Event, Incarnation, NewDelegation};
+use super::{ActorNumber, Error, Told};
+use crate::domain::{DelegationKey, Event, NewDelegation};
 use crate::persistence;
 use crate::store::{Acceptance, Loaded, Written};
 
@@ -64,12 +64,17 @@ pub(super) struct Revive {
 #[rtype(result = "()")]
 pub(super) struct Recover(pub(super) Vec<Loaded>);
 
+/// Take charge of live delegations that seem to have no actor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct TakeUp(pub(super) Vec<DelegationKey>);
+
 /// A delegation ended and its actor has nothing left to do.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Finished {
     pub(super) key: DelegationKey,
-    pub(super) incarnation: Incarnation,
+    pub(super) number: ActorNumber,
 }
 
 /// An actor is gone.
@@ -77,7 +82,7 @@ pub(super) struct Finished {
 #[rtype(result = "()")]
 pub(super) struct ActorDown {
     pub(super) key: DelegationKey,
-    pub(super) incarnation: Incarnation,
+    pub(super) number: ActorNumber,
     pub(super) panicked: bool,
 }
 

@@ -12,7 +12,7 @@ mod supervisor;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use actix::Addr;
@@ -22,16 +22,16 @@ use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::domain::{
-    DelegationId, DelegationKey, Ending, Event, Incarnation, NewDelegation, Origin, Phase,
-    Redelivery, Report, Settled, State, Status, Terms, Working, WorkspaceId,
+    DelegationId, DelegationKey, Ending, Event, NewDelegation, Origin, Phase, Redelivery, Report,
+    Settled, State, Status, Terms, Working, WorkspaceId,
 };
-use crate::persistence;
+use crate::persistence::{self, COMMAND_WAIT, Persistence};
 use crate::store::{Acceptance, Store};
 
 use actor::DelegationActor;
 use calls::Calls;
 use messages::{Begin, Revive, Tell};
-pub use supervisor::{Supervisor, SupervisorSettings, recover};
+pub use supervisor::{Supervisor, SupervisorSettings, recover, sweep};
 
 /// How often a message is handed to a new incarnation before giving up: an actor may die on each of them.
 const HANDOVERS: u32 = 20;
@@ -100,8 +100,13 @@ enum Told {
 #[derive(Clone, Debug)]
 struct Live {
     actor: Addr<DelegationActor>,
-    incarnation: Incarnation,
+    number: ActorNumber,
 }
+
+/// Tells one actor of this process from every other. Incarnations do not: they count from what is stored, and so may
+/// two that were rebuilt from the same row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct ActorNumber(u64);
 
 /// Who is live here, by key and in numbers.
 #[derive(Debug, Default)]
@@ -109,6 +114,8 @@ struct Registry {
     actors: DashMap<DelegationKey, Live>,
     by_status: StatusGauge,
     calls: Calls,
+    /// The process is about to end.
+    sends_no_more: AtomicBool,
 }
 
 /// How many live delegations stand where.
@@ -170,6 +177,7 @@ pub struct Delegations {
     registry: Arc<Registry>,
     supervisor: Addr<Supervisor>,
     store: Store,
+    persistence: Persistence,
     /// Of a delegation that nobody told of before its result came.
     default_deadline: Duration,
 }
@@ -190,7 +198,10 @@ impl Delegations {
             target_as_sent: target_as_sent.into(),
             reply,
         });
-        answer.await.unwrap_or(Err(Error::UNAVAILABLE))
+        match tokio::time::timeout(COMMAND_WAIT, answer).await {
+            Ok(Ok(begun)) => begun,
+            Ok(Err(_)) | Err(_) => Err(Error::UNAVAILABLE),
+        }
     }
 
     /// Reports an ending on behalf of `reporter`, who is the caller or the target; an id that it does not know is
@@ -204,10 +215,16 @@ impl Delegations {
         id: DelegationId,
         report: Report,
     ) -> Result<Reported, Error> {
+        if !self.persistence.is_writing() {
+            return Err(Error::UNAVAILABLE);
+        }
         let delegations = self.clone();
         let work = async move { delegations.report_attached(reporter, id, report).await };
         // A task of its own: a handler's future is dropped when its client hangs up.
-        tokio::spawn(work).await.unwrap_or(Err(Error::UNAVAILABLE))
+        match tokio::time::timeout(COMMAND_WAIT, tokio::spawn(work)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(Error::UNAVAILABLE),
+        }
     }
 
     async fn report_attached(
@@ -306,8 +323,9 @@ impl Delegations {
         answer.await.unwrap_or(Err(Error::UNAVAILABLE))
     }
 
-    /// Waits until no call to a target is in flight.
+    /// Sends nothing more, and waits until no call to a target is in flight.
     pub async fn calls_answered(&self) {
+        self.registry.sends_no_more.store(true, Ordering::Release);
         self.registry.calls.idle().await;
     }
 
@@ -317,3 +335,6 @@ impl Delegations {
         self.registry.by_status.counts()
     }
 }
+
+#[cfg(test)]
+mod tests;

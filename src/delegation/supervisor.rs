@@ -12,15 +12,15 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::actor::{DelegationActor, Start};
 use super::effects::Runtime;
-use super::messages::{ActorDown, Begin, Begun, Finished, Recover, Retire, Revive};
-use super::{Delegations, Error, Live, Registry};
+use super::messages::{ActorDown, Begin, Begun, Finished, Recover, Retire, Revive, TakeUp};
+use super::{ActorNumber, Delegations, Error, Live, Registry};
 use crate::clock;
 use crate::dispatch::A2aClient;
 use crate::domain::{
     Accept, DelegationKey, Incarnation, Life, NewDelegation, Policy, Revision, Timestamp,
     accepted_feed,
 };
-use crate::faults::Faults;
+use crate::faults::{Faults, Vital};
 use crate::persistence::{Patience, Persistence};
 use crate::store::{self, Acceptance, Loaded, Store, Write, Written};
 
@@ -66,11 +66,14 @@ pub struct Supervisor {
     registry: Arc<Registry>,
     arbiters: Vec<ArbiterHandle>,
     max_live: usize,
+    /// The last actor that was started.
+    newest: ActorNumber,
     /// Accepted by this node, not committed yet.
     beginning: usize,
     deaths: HashMap<DelegationKey, Vec<Timestamp>>,
     /// Those who wait for an actor that is being rebuilt.
     reviving: HashMap<DelegationKey, Vec<Waiter>>,
+    _vital: Vital,
 }
 
 type Waiter = oneshot::Sender<Result<Option<Addr<DelegationActor>>, Error>>;
@@ -80,7 +83,7 @@ impl Supervisor {
     #[must_use]
     pub fn launch(settings: SupervisorSettings) -> Delegations {
         let registry = Arc::new(Registry::default());
-        let store = settings.store.clone();
+        let (store, persistence) = (settings.store.clone(), settings.persistence.clone());
         let runtime = Arc::new(Runtime {
             policy: settings.policy,
             push_replies: settings.push_replies,
@@ -99,9 +102,11 @@ impl Supervisor {
                 .map(|_| Arbiter::new().handle())
                 .collect(),
             max_live: settings.max_live,
+            newest: ActorNumber::default(),
             beginning: 0,
             deaths: HashMap::new(),
             reviving: HashMap::new(),
+            _vital: Vital,
         };
         let supervisor =
             <Self as Actor>::start_in_arbiter(&Arbiter::new().handle(), |_| supervisor);
@@ -109,6 +114,7 @@ impl Supervisor {
             registry,
             supervisor,
             store,
+            persistence,
             default_deadline: settings.default_deadline,
         };
         runtime.delegations.get_or_init(|| delegations.clone());
@@ -122,22 +128,38 @@ impl Supervisor {
         supervisor: Addr<Self>,
     ) -> Option<Addr<DelegationActor>> {
         let key = loaded.terms.key.clone();
-        let incarnation = loaded.incarnation;
+        self.newest = ActorNumber(self.newest.0.saturating_add(1));
+        let number = self.newest;
         // Spread evenly without a counter: ids end in random bits.
         let place = key.id.to_string().bytes().fold(0usize, |sum, byte| {
             sum.wrapping_mul(31).wrapping_add(byte.into())
         });
         let arbiter = self.arbiters.get(place.checked_rem(self.arbiters.len())?)?;
-        let actor = DelegationActor::new(Arc::clone(&self.runtime), supervisor, loaded, start);
+        let runtime = Arc::clone(&self.runtime);
+        let actor = DelegationActor::new(runtime, supervisor, number, loaded, start);
         let address = DelegationActor::start_in_arbiter(arbiter, |_| actor);
         self.registry.actors.insert(
             key,
             Live {
                 actor: address.clone(),
-                incarnation,
+                number,
             },
         );
         Some(address)
+    }
+
+    /// The actor that has charge of a delegation.
+    fn in_charge(&self, key: &DelegationKey) -> Option<Addr<DelegationActor>> {
+        let live = self.registry.actors.get(key)?;
+        Some(live.actor.clone()).filter(Addr::connected)
+    }
+
+    /// Sees to it that a delegation has an actor.
+    fn take_up(&mut self, key: DelegationKey, start: Start, context: &mut Context<Self>) {
+        if !self.registry.actors.contains_key(&key) && !self.reviving.contains_key(&key) {
+            self.reviving.insert(key.clone(), Vec::new());
+            self.rebuild(key, start, context);
+        }
     }
 
     /// Reads a delegation and starts its next incarnation, for whoever waits for it.
@@ -161,6 +183,8 @@ impl Supervisor {
         context: &mut Context<Self>,
     ) {
         let found = match loaded {
+            // It was accepted while it was read: that actor holds the task and knows what it sent.
+            Ok(Some(_)) if let Some(actor) = self.in_charge(key) => Ok(Some(actor)),
             Ok(Some(mut loaded)) => {
                 loaded.incarnation = loaded.incarnation.next();
                 Ok(self.start_actor(loaded, start, context.address()))
@@ -169,12 +193,8 @@ impl Supervisor {
             Err(error) => {
                 tracing::warn!(delegation.id = %key, %error, "a delegation could not be read; trying again");
                 let again = key.clone();
-                context.run_later(RELOAD_DELAY, move |supervisor, context| {
-                    let live = supervisor.registry.actors.contains_key(&again);
-                    if !live && !supervisor.reviving.contains_key(&again) {
-                        supervisor.reviving.insert(again.clone(), Vec::new());
-                        supervisor.rebuild(again, start, context);
-                    }
+                context.run_later(RELOAD_DELAY, |supervisor, context| {
+                    supervisor.take_up(again, start, context);
                 });
                 Err(Error::UNAVAILABLE)
             }
@@ -197,23 +217,34 @@ impl Supervisor {
         &mut self,
         delegation: NewDelegation,
         written: Written,
-        supervisor: Addr<Self>,
+        context: &mut Context<Self>,
     ) -> Result<Acceptance, Error> {
         let Written::Accepted(acceptance) = written else {
             return Err(Error::UNAVAILABLE);
         };
-        if let Acceptance::Created { .. } = &acceptance {
-            metrics::counter!("baton_delegations_accepted_total").increment(1);
-            let NewDelegation {
-                terms, task, state, ..
-            } = delegation;
-            let loaded = Loaded {
-                terms,
-                life: Life::new(state),
-                revision: Revision(1),
-                incarnation: Incarnation::default(),
-            };
-            self.start_actor(loaded, Start::Fresh(task), supervisor);
+        let NewDelegation {
+            terms, task, state, ..
+        } = delegation;
+        match &acceptance {
+            Acceptance::Created { .. } => {
+                metrics::counter!("baton_delegations_accepted_total").increment(1);
+                // Whoever was quick enough to ask for it had it read from the store.
+                if self.in_charge(&terms.key).is_none() {
+                    let loaded = Loaded {
+                        terms,
+                        life: Life::new(state),
+                        revision: Revision(1),
+                        incarnation: Incarnation::default(),
+                    };
+                    self.start_actor(loaded, Start::Fresh(task), context.address());
+                }
+            }
+            // The first time it may have been accepted without anybody knowing.
+            Acceptance::Replayed { id, status } if !status.is_terminal() => {
+                let (caller, id) = (terms.key.caller, id.clone());
+                self.take_up(DelegationKey { caller, id }, Start::Restored, context);
+            }
+            Acceptance::Replayed { .. } | Acceptance::KeyMismatch | Acceptance::IdTaken => {}
         }
         Ok(acceptance)
     }
@@ -272,7 +303,7 @@ impl Handler<Begun> for Supervisor {
             reply,
         } = begun;
         let answer = match result {
-            Ok(written) => self.begun(delegation, written, context.address()),
+            Ok(written) => self.begun(delegation, written, context),
             Err(error) => Err(error.into()),
         };
         // The caller may have hung up: what was accepted goes on.
@@ -319,17 +350,27 @@ impl Handler<Recover> for Supervisor {
     }
 }
 
+impl Handler<TakeUp> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, TakeUp(keys): TakeUp, context: &mut Self::Context) {
+        for key in keys {
+            self.take_up(key, Start::Restored, context);
+        }
+    }
+}
+
 impl Handler<Finished> for Supervisor {
     type Result = ();
 
     /// First out of reach, then told to go: whoever found the actor before has its message in the mailbox already, or
     /// sees it dropped and comes again.
     fn handle(&mut self, finished: Finished, _: &mut Self::Context) {
-        let Finished { key, incarnation } = finished;
+        let Finished { key, number } = finished;
         let removed = self
             .registry
             .actors
-            .remove_if(&key, |_, live| live.incarnation == incarnation);
+            .remove_if(&key, |_, live| live.number == number);
         if let Some((_, live)) = removed {
             self.deaths.remove(&key);
             live.actor.do_send(Retire);
@@ -343,17 +384,17 @@ impl Handler<ActorDown> for Supervisor {
     fn handle(&mut self, down: ActorDown, context: &mut Self::Context) {
         let ActorDown {
             key,
-            incarnation,
+            number,
             panicked,
         } = down;
         if panicked {
             metrics::counter!("baton_actor_panics_total").increment(1);
-            tracing::error!(delegation.id = %key, incarnation = incarnation.0, "a delegation's actor panicked");
+            tracing::error!(delegation.id = %key, "a delegation's actor panicked");
         }
         let unexpected = self
             .registry
             .actors
-            .remove_if(&key, |_, live| live.incarnation == incarnation)
+            .remove_if(&key, |_, live| live.number == number)
             .is_some();
         if !unexpected {
             return;
@@ -377,27 +418,56 @@ impl Handler<ActorDown> for Supervisor {
 
 /// Takes charge of every live delegation in the store, a page at a time. Ends when all are supervised.
 pub async fn recover(delegations: &Delegations) -> usize {
-    let mut after: Option<DelegationKey> = None;
     let mut count = 0usize;
-    loop {
-        let from = after.clone();
-        let page = match delegations
-            .store
-            .read(move |reader| reader.live(from.as_ref(), RECOVERY_PAGE))
-            .await
-        {
-            Ok(page) => page,
-            Err(error) => {
-                tracing::warn!(%error, "recovery waits for the database");
-                tokio::time::sleep(RELOAD_DELAY).await;
-                continue;
-            }
-        };
-        let Some(last) = page.last() else {
-            return count;
-        };
-        after = Some(last.terms.key.clone());
+    for_each_page(delegations, |page| {
         count = count.saturating_add(page.len());
         delegations.supervisor.do_send(Recover(page));
+    })
+    .await;
+    count
+}
+
+/// Looks again and again for live delegations without an actor, and takes charge of them: the commit that began one may
+/// have been answered by nothing but a broken connection. `tick` tells that it is alive.
+pub async fn sweep(delegations: &Delegations, interval: Duration, tick: impl Fn()) {
+    loop {
+        tokio::time::sleep(interval).await;
+        tick();
+        for_each_page(delegations, |page| {
+            let keys = page.into_iter().map(|loaded| loaded.terms.key);
+            let left: Vec<DelegationKey> = keys
+                .filter(|key| !delegations.registry.actors.contains_key(key))
+                .collect();
+            if !left.is_empty() {
+                tracing::warn!(
+                    delegations = left.len(),
+                    "taking charge of what has no actor"
+                );
+                delegations.supervisor.do_send(TakeUp(left));
+            }
+        })
+        .await;
+    }
+}
+
+/// Hands out what is live in the store.
+async fn for_each_page(delegations: &Delegations, mut take: impl FnMut(Vec<Loaded>)) {
+    let mut after: Option<DelegationKey> = None;
+    loop {
+        let from = after.clone();
+        let read = delegations
+            .store
+            .read(move |reader| reader.live(from.as_ref(), RECOVERY_PAGE));
+        match read.await {
+            Ok(page) => {
+                let Some(last) = page.last() else { return };
+                after = Some(last.terms.key.clone());
+                take(page);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "taking charge of what is live waits for the database");
+                tokio::time::sleep(RELOAD_DELAY).await;
+            }
+        }
     }
 }

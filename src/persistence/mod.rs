@@ -21,6 +21,9 @@ pub use writer::{PersistenceActor, PersistenceSettings};
 /// each delegation has at most one waiting, so that `BATON_MAX_LIVE` bounds them.
 pub const COMMAND_QUEUE: usize = 20_000;
 
+/// How long a request waits for its commit. The write goes on all the same.
+pub const COMMAND_WAIT: Duration = Duration::from_secs(5);
+
 /// Why a write was not committed.
 #[derive(thiserror::Error, Clone, Debug)]
 pub enum Error {
@@ -118,10 +121,13 @@ impl Persistence {
         // A requester that stopped waiting is no reason to do anything else.
         let acknowledge = move |result| drop(sender.send(result));
         self.submit(write, Patience::Command, Box::new(acknowledge));
-        receiver.await.unwrap_or(Err(Error::UNAVAILABLE))
+        match tokio::time::timeout(COMMAND_WAIT, receiver).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(Error::UNAVAILABLE),
+        }
     }
 
-    /// Whether the last commit succeeded, so that `/health` may say so.
+    /// Whether the last commit succeeded and the present one takes no longer than usual, so that `/health` may say so.
     #[must_use]
     pub fn is_writing(&self) -> bool {
         self.gauges.writing.load(Ordering::Relaxed)

@@ -10,13 +10,16 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{Append, BatchLimits, Drain, Error, FlushReason, Gauges, Patience, Persistence};
 use crate::events::{EventHub, Message as HubMessage};
-use crate::faults::{Faults, Point};
+use crate::faults::{Faults, Point, Vital};
 use crate::store::{self, Commit, Published, Store, Write, Writer, Written};
 
 /// The first wait after a failed commit; doubles up to [`RETRY_CAP`].
 const RETRY_BASE: Duration = Duration::from_millis(50);
 /// The longest wait after a failed commit, and so the longest that recovery goes unnoticed.
 const RETRY_CAP: Duration = Duration::from_secs(1);
+
+/// How long a commit may take before the database counts as away.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
 
 /// What the actor works with.
 pub struct PersistenceSettings {
@@ -44,6 +47,7 @@ pub struct PersistenceActor {
     lingering: bool,
     failures: u32,
     draining: Vec<oneshot::Sender<()>>,
+    _vital: Vital,
 }
 
 /// A batch that came back from the blocking pool.
@@ -69,6 +73,7 @@ impl PersistenceActor {
             lingering: false,
             failures: 0,
             draining: Vec::new(),
+            _vital: Vital,
         };
         let address = Self::start_in_arbiter(&Arbiter::new().handle(), |_| actor);
         Persistence {
@@ -124,6 +129,7 @@ impl PersistenceActor {
         let batch: Vec<Append> = self.buffer.drain(..size).collect();
         self.show_queue();
         self.oldest = Instant::now();
+        self.show_queue();
         metrics::counter!("baton_batches_total", "reason" => reason.as_str()).increment(1);
         metrics::histogram!("baton_batch_size").record(u32::try_from(size).unwrap_or(u32::MAX));
         self.commit(batch, context);
@@ -141,7 +147,12 @@ impl PersistenceActor {
             move || commit_blocking(&store, connection, &batch)
         });
         self.in_flight = true;
+        let stall = context.run_later(STALLED_AFTER, |actor, _| {
+            tracing::error!("a commit does not end; commands are refused until it does");
+            actor.gauges.writing.store(false, Ordering::Relaxed);
+        });
         let finish = task.into_actor(self).map(move |joined, actor, context| {
+            context.cancel_future(stall);
             actor.in_flight = false;
             // A panic costs the connection that it happened on, never the batch.
             let finished = joined.unwrap_or_else(|panic| Finished {
@@ -170,6 +181,9 @@ impl PersistenceActor {
         if self.failures > 0 {
             tracing::info!(failures = self.failures, "the database takes writes again");
             self.failures = 0;
+            // What failed may have been committed all the same: its repetition shows nothing.
+            self.settings.hub.lag();
+            self.settings.reply_owed.notify_one();
         }
         self.gauges.writing.store(true, Ordering::Relaxed);
         for published in commit.published {
@@ -233,6 +247,11 @@ impl PersistenceActor {
             actor.in_flight = false;
             actor.proceed(context);
         });
+    }
+
+    fn show_queue(&self) {
+        metrics::gauge!("baton_write_queue")
+            .set(u32::try_from(self.buffer.len()).unwrap_or(u32::MAX));
     }
 
     fn release(&self, patience: Patience) {
