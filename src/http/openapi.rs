@@ -285,5 +285,8 @@ mod tests {
             }
         }
         assert_eq!((operations, names.len()), (35, 35));
+        // The later description of a status counts, so a route's own stands behind the common ones.
+        let text = api.to_json().unwrap();
+        assert!(text.contains("`starting` or `degraded`") && text.contains("no address now"));
     }
 }

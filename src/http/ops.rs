@@ -16,7 +16,7 @@ use super::state::AppState;
 /// Whether the service is migrated and its last commit succeeded.
 #[utoipa::path(get, path = "/health", tag = "ops", responses(
     (status = 200, description = "Migrated and writing", body = serde_json::Value),
-    (status = 503, description = "`starting` or `degraded`", body = serde_json::Value), Limited,
+    Limited, (status = 503, description = "`starting` or `degraded`; see Retry-After", body = serde_json::Value),
 ))]
 pub(crate) async fn health(state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
     let status = if !state.readiness.is_ready() {
