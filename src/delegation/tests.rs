@@ -56,6 +56,7 @@ impl House {
         let store = Store::open(&StoreOptions {
             url: format!("sqlite://{}/baton.db", place.display()),
             read_connections: 2,
+            turn_wait: Duration::from_secs(5),
             read_wait: Duration::from_millis(300),
         })
         .unwrap();

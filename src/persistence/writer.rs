@@ -129,7 +129,6 @@ impl PersistenceActor {
         let batch: Vec<Append> = self.buffer.drain(..size).collect();
         self.show_queue();
         self.oldest = Instant::now();
-        self.show_queue();
         metrics::counter!("baton_batches_total", "reason" => reason.as_str()).increment(1);
         metrics::histogram!("baton_batch_size").record(u32::try_from(size).unwrap_or(u32::MAX));
         self.commit(batch, context);
@@ -247,11 +246,6 @@ impl PersistenceActor {
             actor.in_flight = false;
             actor.proceed(context);
         });
-    }
-
-    fn show_queue(&self) {
-        metrics::gauge!("baton_write_queue")
-            .set(u32::try_from(self.buffer.len()).unwrap_or(u32::MAX));
     }
 
     fn release(&self, patience: Patience) {
