@@ -103,6 +103,11 @@ const METRICS: &[(Kind, &str, &str)] = &[
     ),
     (
         Counter,
+        "baton_call_panics_total",
+        "Panics in calls to targets, whose outcome is then unknown",
+    ),
+    (
+        Counter,
         "baton_actors_rebuilt_total",
         "Actors rebuilt from the store",
     ),
@@ -191,6 +196,7 @@ fn describe() {
         "baton_result_rows_total",
         "baton_late_results_total",
         "baton_actor_panics_total",
+        "baton_call_panics_total",
         "baton_actors_rebuilt_total",
         "baton_writes_refused_total",
         "baton_commit_failures_total",
