@@ -1,5 +1,7 @@
 //! Logs and metrics: set up once, at start.
 
+use std::io::IsTerminal as _;
+
 use anyhow::Context;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -27,6 +29,7 @@ pub fn start(config: &Config) -> anyhow::Result<PrometheusHandle> {
     })?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match config.log_format {
         LogFormat::Text => logs.try_init(),
