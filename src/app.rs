@@ -21,7 +21,7 @@ use crate::faults::Faults;
 use crate::http::{self, AppState, Readiness, Settings, Stopping};
 use crate::liveness::Liveness;
 use crate::persistence::{self, BatchLimits, Persistence, PersistenceActor, PersistenceSettings};
-use crate::store::{Store, StoreOptions};
+use crate::store::{self, Claim, Store, StoreOptions};
 
 /// How long requests in flight may take to finish once the service is told to stop.
 const REQUEST_GRACE: Duration = Duration::from_secs(2);
@@ -43,6 +43,7 @@ pub struct App {
     delegations: Delegations,
     persistence: Persistence,
     stopping: watch::Sender<bool>,
+    _claim: Claim,
 }
 
 impl App {
@@ -59,7 +60,7 @@ impl App {
             )
         })?;
         let address = listener.local_addr()?;
-        let store = open_store(&config).await?;
+        let (store, claim) = open_store(&config).await?;
         let admin_token = AdminToken::obtain(&config, admin_token_path(&config))?;
         let guard = TargetGuard::new(config.target_allow.clone());
         let events = EventHub::default();
@@ -109,6 +110,7 @@ impl App {
             delegations,
             persistence,
             stopping,
+            _claim: claim,
         })
     }
 
@@ -188,15 +190,21 @@ async fn stop_server(
         .context("the server failed")
 }
 
-async fn open_store(config: &Config) -> anyhow::Result<Store> {
+async fn open_store(config: &Config) -> anyhow::Result<(Store, Claim)> {
     let options = StoreOptions {
         url: config.database_url.clone(),
         read_connections: u32::try_from(config.read_connections)?,
         turn_wait: TURN_WAIT,
         read_wait: READ_WAIT,
     };
-    let opened = tokio::task::spawn_blocking(move || Store::open(&options)).await?;
-    opened.context("cannot open the database (DATABASE_URL)")
+    let opened = tokio::task::spawn_blocking(move || {
+        let store = Store::open(&options)?;
+        let claim = store.claim()?;
+        Ok::<_, store::Error>((store, claim))
+    });
+    opened
+        .await?
+        .context("cannot open the database (DATABASE_URL)")
 }
 
 async fn start_persistence(

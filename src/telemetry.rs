@@ -78,22 +78,17 @@ const METRICS: &[(Kind, &str, &str)] = &[
         "baton_delegations_ended_total",
         "Endings committed, by status",
     ),
-    (Counter, "baton_result_rows_total", "Result rows committed"),
     (
         Counter,
-        "baton_replies_total",
-        "Replies: attempted, owed, delivered_late",
+        "baton_effects_total",
+        "What is promised (acceptance, call, ending, reply): attempted, succeeded, failed",
     ),
     (
         Counter,
         "baton_late_results_total",
         "Answers kept that came after the ending",
     ),
-    (
-        Counter,
-        "baton_calls_total",
-        "Calls to targets, attempted and by outcome",
-    ),
+    (Counter, "baton_calls_total", "Calls to targets, by outcome"),
     (
         Counter,
         "baton_events_ignored_total",
@@ -196,7 +191,6 @@ fn describe() {
     }
     for name in [
         "baton_delegations_accepted_total",
-        "baton_result_rows_total",
         "baton_late_results_total",
         "baton_actor_panics_total",
         "baton_call_panics_total",
@@ -209,9 +203,56 @@ fn describe() {
     ] {
         metrics::counter!(name).absolute(0);
     }
-    for result in ["attempted", "owed", "delivered_late"] {
-        metrics::counter!("baton_replies_total", "result" => result).absolute(0);
+    for effect in Effect::ALL {
+        for result in [Progress::Attempted, Progress::Succeeded, Progress::Failed] {
+            count(effect, result, 0);
+        }
     }
+}
+
+/// What Baton promises to do, once it has said so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// A delegation begins.
+    Acceptance,
+    /// A target is called, and says something.
+    Call,
+    /// A delegation ends, with its result row.
+    Ending,
+    /// The reply appears in the caller's inbox.
+    Reply,
+}
+
+impl Effect {
+    const ALL: [Self; 4] = [Self::Acceptance, Self::Call, Self::Ending, Self::Reply];
+}
+
+/// How far it came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// It was tried.
+    Attempted,
+    /// It is done.
+    Succeeded,
+    /// It was not done by this try.
+    Failed,
+}
+
+/// Counts promised effects, so that a path that never works cannot look healthy (lesson O01).
+pub fn count(effect: Effect, progress: Progress, times: u64) {
+    let effect = match effect {
+        Effect::Acceptance => "acceptance",
+        Effect::Call => "call",
+        Effect::Ending => "ending",
+        Effect::Reply => "reply",
+    };
+    let result = match progress {
+        Progress::Attempted => "attempted",
+        Progress::Succeeded => "succeeded",
+        Progress::Failed => "failed",
+    };
+    metrics::counter!("baton_effects_total", "effect" => effect, "result" => result)
+        .increment(times);
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use crate::domain::{
 use crate::faults::Point;
 use crate::persistence::{self, Patience};
 use crate::store::{Loaded, Write, Written};
+use crate::telemetry::{Effect as Promise, Progress, count};
 
 /// How many messages may wait while a commit is in flight, before reports are refused.
 const WAITING_MESSAGES: usize = 256;
@@ -208,6 +209,9 @@ impl DelegationActor {
         };
         let actor = context.address();
         let acknowledge = move |result| actor.do_send(Persisted(result));
+        if committing.step.life.status().is_terminal() && !self.life.status().is_terminal() {
+            count(Promise::Ending, Progress::Attempted, 1);
+        }
         let write = Write::Advance(Box::new(committing.advance.clone()));
         self.runtime
             .persistence
@@ -250,6 +254,9 @@ impl DelegationActor {
         error: persistence::Error,
         context: &mut Context<Self>,
     ) {
+        if committing.step.life.status().is_terminal() {
+            count(Promise::Ending, Progress::Failed, 1);
+        }
         answer(committing.reply.take(), Err(error.into()));
         committing.refusals = committing.refusals.saturating_add(1);
         let delay = RESUBMIT_BASE

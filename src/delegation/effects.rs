@@ -19,6 +19,7 @@ use crate::domain::{
 use crate::faults::{Faults, Point};
 use crate::persistence::Persistence;
 use crate::store::Store;
+use crate::telemetry::{Effect, Progress, count};
 
 /// The wait before the database is asked again for what an actor cannot do without.
 const READ_RETRY: Duration = Duration::from_millis(500);
@@ -138,7 +139,7 @@ impl Runtime {
         let (runtime, terms) = (Arc::clone(self), Arc::clone(terms));
         let deduplicates = route.deduplicates;
         let under_way = Calls::begin(&self.registry, &terms.key, attempt);
-        metrics::counter!("baton_calls_total", "result" => "attempted").increment(1);
+        count(Effect::Call, Progress::Attempted, 1);
         let calling = tokio::spawn({
             let (runtime, terms) = (Arc::clone(&runtime), Arc::clone(&terms));
             async move {
@@ -154,6 +155,16 @@ impl Runtime {
                 // Whatever broke, somebody must be told that the call is over.
                 Err(panic) => (lost(&panic, deduplicates), None),
             };
+            let heard = !matches!(
+                outcome,
+                Outcome::NotDelivered { .. } | Outcome::DeliveredUnknown { .. }
+            );
+            let result = if heard {
+                Progress::Succeeded
+            } else {
+                Progress::Failed
+            };
+            count(Effect::Call, result, 1);
             let event = Event::Called { attempt, outcome };
             if let Some(delegations) = runtime.delegations.get() {
                 while let Err(error) = delegations
@@ -210,7 +221,7 @@ impl Runtime {
         called
     }
 
-    /// Counts a committed change, and logs an ending: each promised effect is counted (lesson O01).
+    /// Counts a committed change, and logs an ending.
     pub(super) fn observe(&self, terms: &Terms, before: &Life, after: &Life, at: Timestamp) {
         let (from, to) = (before.status(), after.status());
         if from.is_terminal() {
@@ -219,11 +230,8 @@ impl Runtime {
             let lasted = at.since(terms.created_at);
             metrics::counter!("baton_delegations_ended_total", "status" => to.as_str())
                 .increment(1);
-            metrics::counter!("baton_result_rows_total").increment(1);
+            count(Effect::Ending, Progress::Succeeded, 1);
             metrics::histogram!("baton_delegation_seconds").record(lasted);
-            if self.push_replies {
-                metrics::counter!("baton_replies_total", "result" => "attempted").increment(1);
-            }
             tracing::info!(
                 delegation.id = %terms.key, attempt = after.attempt.0, duration_ms = lasted.as_millis(),
                 status = to.as_str(), "delegation ended"
@@ -234,6 +242,7 @@ impl Runtime {
 
 /// The outcome of a call that Baton itself broke off.
 fn lost(panic: &JoinError, target_deduplicates: bool) -> Outcome {
+    metrics::counter!("baton_call_panics_total").increment(1);
     tracing::error!(%panic, "a call broke off");
     Outcome::DeliveredUnknown {
         class: ErrorClass::OutcomeUnknown,

@@ -23,6 +23,7 @@ use crate::domain::{
 use crate::faults::{Faults, Vital};
 use crate::persistence::{Patience, Persistence};
 use crate::store::{self, Acceptance, Loaded, Store, Write, Written};
+use crate::telemetry::{Effect, Progress, count};
 
 /// Deaths of one delegation's actor within [`DEATH_WINDOW`] before it is given up.
 const DEATHS_ALLOWED: usize = 3;
@@ -273,6 +274,7 @@ impl Handler<Begin> for Supervisor {
             return drop(reply.send(Err(refusal)));
         }
         self.beginning = self.beginning.saturating_add(1);
+        count(Effect::Acceptance, Progress::Attempted, 1);
         let feed = accepted_feed(&delegation, &target_as_sent);
         let write = Write::Accept(Box::new(Accept {
             delegation: delegation.clone(),
@@ -306,6 +308,12 @@ impl Handler<Begun> for Supervisor {
             Ok(written) => self.begun(delegation, written, context),
             Err(error) => Err(error.into()),
         };
+        let result = if answer.is_ok() {
+            Progress::Succeeded
+        } else {
+            Progress::Failed
+        };
+        count(Effect::Acceptance, result, 1);
         // The caller may have hung up: what was accepted goes on.
         drop(reply.send(answer));
     }

@@ -12,6 +12,7 @@ use super::{Append, BatchLimits, Drain, Error, FlushReason, Gauges, Patience, Pe
 use crate::events::{EventHub, Message as HubMessage};
 use crate::faults::{Faults, Point, Vital};
 use crate::store::{self, Commit, Published, Store, Write, Writer, Written};
+use crate::telemetry::{Effect, Progress, count};
 
 /// The first wait after a failed commit; doubles up to [`RETRY_CAP`].
 const RETRY_BASE: Duration = Duration::from_millis(50);
@@ -188,9 +189,8 @@ impl PersistenceActor {
         for published in commit.published {
             self.settings.hub.publish(show(published));
         }
+        count_replies(commit.replies_written, commit.replies_owed);
         if commit.replies_owed > 0 {
-            metrics::counter!("baton_replies_total", "result" => "owed")
-                .increment(commit.replies_owed);
             self.settings.reply_owed.notify_one();
         }
         for ((patience, acknowledge), written) in answers.into_iter().zip(commit.written) {
@@ -253,6 +253,16 @@ impl PersistenceActor {
             self.gauges.commands.fetch_sub(1, Ordering::Relaxed);
         }
     }
+}
+
+fn count_replies(written: u64, owed: u64) {
+    count(
+        Effect::Reply,
+        Progress::Attempted,
+        written.saturating_add(owed),
+    );
+    count(Effect::Reply, Progress::Succeeded, written);
+    count(Effect::Reply, Progress::Failed, owed);
 }
 
 fn commit_blocking(

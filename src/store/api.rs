@@ -268,6 +268,8 @@ pub struct Commit {
     pub published: Vec<Published>,
     /// Replies that could not be written with their endings and are owed now.
     pub replies_owed: u64,
+    /// Replies that were written, with their endings or later.
+    pub replies_written: u64,
 }
 
 /// The one connection that writes. Blocking. After [`Error::Unavailable`] or a panic it is dropped and opened anew.

@@ -73,7 +73,7 @@ impl<'a> Batch<'a> {
     /// The commit's answer, once everything is stored; `refused` are the replies that were not.
     pub(crate) fn finish(mut self, before: Position, refused: &[(Position, Refusal)]) -> Commit {
         let mut published = Vec::with_capacity(self.items.len());
-        let mut replies_owed = 0;
+        let (mut replies_owed, mut replies_written) = (0, 0);
         let places: Vec<(Position, Item<'a>)> = self.placed(before).collect();
         for ((write, _), (position, item)) in self.items.iter().zip(places) {
             let refusal = refused.iter().find(|(place, _)| *place == position);
@@ -92,6 +92,7 @@ impl<'a> Batch<'a> {
                     });
                 }
                 (Item::Row(row) | Item::Reply(row, _) | Item::Owed(row, _), _) => {
+                    replies_written += u64::from(!matches!(item, Item::Row(_)));
                     if let Some(Written::Logged(place)) = self.written.get_mut(*write) {
                         *place = position;
                     }
@@ -107,6 +108,7 @@ impl<'a> Batch<'a> {
             written: self.written,
             published,
             replies_owed,
+            replies_written,
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::connect::{self, Purpose, Target};
-use super::{Error, Reader, StoreOptions, Writer, migrate};
+use super::{Claim, Error, Reader, StoreOptions, Writer, migrate};
 
 /// A database, ready for use. Cheap to clone.
 #[derive(Clone)]
@@ -75,6 +75,14 @@ impl Store {
             turns: Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(1))),
             turn_wait: options.turn_wait,
         })))
+    }
+
+    /// Takes the sole right to the database, so that no other process takes charge of what this one has live. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when another process has it.
+    pub fn claim(&self) -> Result<Claim, Error> {
+        Claim::take(&self.0.target)
     }
 
     /// Opens a connection that writes. Blocking.

@@ -8,6 +8,7 @@
 mod api;
 mod backends;
 mod batch;
+mod claim;
 mod connect;
 mod error;
 mod fragments;
@@ -22,4 +23,5 @@ mod shared;
 mod types;
 
 pub use api::*;
+pub use claim::Claim;
 pub use handle::Store;

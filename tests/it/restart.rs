@@ -16,6 +16,7 @@ crate::on_both_databases!(
     told_to_stop_it_ends_in_time_and_what_waits_goes_on_later,
     killed_it_takes_up_everything_that_was_live,
     killed_at_any_point_it_neither_loses_nor_repeats,
+    a_second_process_on_the_database_is_refused,
 );
 
 /// Every delegation of these tests is within its deadline and its agent is there again in a moment.
@@ -163,5 +164,15 @@ async fn killed_at_any_point_it_neither_loses_nor_repeats(database: Database) {
         assert_eq!(messages.len(), 1, "{point}");
         assert_eq!(whole["attempts"], Value::from(1));
     }
+    server.assert_invariants().await;
+}
+
+/// Each would take charge of what the other has live.
+async fn a_second_process_on_the_database_is_refused(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    let second = Server::run_to_its_end(&database, &[]);
+    assert!(!second.status.success());
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains("another Baton is running"), "{said}");
     server.assert_invariants().await;
 }

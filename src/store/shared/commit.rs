@@ -52,6 +52,7 @@ macro_rules! commit {
                             whole.written.extend(commit.written);
                             whole.published.extend(commit.published);
                             whole.replies_owed += commit.replies_owed;
+                            whole.replies_written += commit.replies_written;
                         }
                         Err(Error::Unavailable(why)) => return Err(Error::Unavailable(why)),
                         Err(error) => {
