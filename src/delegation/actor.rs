@@ -8,7 +8,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::effects::{Route, Runtime};
+use super::effects::{Route, Runtime, observe};
 use super::messages::{ActorDown, Finished, Persisted, Retire, Task, Tell};
 use super::supervisor::Supervisor;
 use super::{ActorNumber, Counted, Error, Told};
@@ -228,8 +228,7 @@ impl DelegationActor {
         let before = std::mem::replace(&mut self.life, step.life);
         self.revision = advance.revision;
         self.counted.move_to(self.life.status());
-        self.runtime
-            .observe(&self.terms, &before, &self.life, advance.at);
+        observe(&self.terms, &before, &self.life, advance.at);
         answer(reply, Ok(Told::Committed));
         match step.effect {
             Some(Effect::Send { attempt }) => {

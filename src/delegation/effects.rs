@@ -220,23 +220,22 @@ impl Runtime {
         );
         called
     }
+}
 
-    /// Counts a committed change, and logs an ending.
-    pub(super) fn observe(&self, terms: &Terms, before: &Life, after: &Life, at: Timestamp) {
-        let (from, to) = (before.status(), after.status());
-        if from.is_terminal() {
-            metrics::counter!("baton_late_results_total").increment(1);
-        } else if to.is_terminal() {
-            let lasted = at.since(terms.created_at);
-            metrics::counter!("baton_delegations_ended_total", "status" => to.as_str())
-                .increment(1);
-            count(Effect::Ending, Progress::Succeeded, 1);
-            metrics::histogram!("baton_delegation_seconds").record(lasted);
-            tracing::info!(
-                delegation.id = %terms.key, attempt = after.attempt.0, duration_ms = lasted.as_millis(),
-                status = to.as_str(), "delegation ended"
-            );
-        }
+/// Counts a committed change, and logs an ending.
+pub(super) fn observe(terms: &Terms, before: &Life, after: &Life, at: Timestamp) {
+    let (from, to) = (before.status(), after.status());
+    if from.is_terminal() {
+        metrics::counter!("baton_late_results_total").increment(1);
+    } else if to.is_terminal() {
+        let lasted = at.since(terms.created_at);
+        metrics::counter!("baton_delegations_ended_total", "status" => to.as_str()).increment(1);
+        count(Effect::Ending, Progress::Succeeded, 1);
+        metrics::histogram!("baton_delegation_seconds").record(lasted);
+        tracing::info!(
+            delegation.id = %terms.key, attempt = after.attempt.0, duration_ms = lasted.as_millis(),
+            status = to.as_str(), "delegation ended"
+        );
     }
 }
 

@@ -93,6 +93,27 @@ fn is_local(host: &str) -> bool {
         || address.is_ok_and(|address| address.is_loopback())
 }
 
+/// What the URL does not say of its own accord: a server that went away without a word is noticed in seconds, not after
+/// the operating system's quarter of an hour.
+fn noticing_a_dead_network(url: &str) -> String {
+    let (_, query) = url.split_once('?').unwrap_or((url, ""));
+    let mut whole = url.to_owned();
+    for (name, value) in [
+        ("connect_timeout", "5"),
+        ("keepalives_idle", "5"),
+        ("keepalives_interval", "2"),
+        ("keepalives_count", "3"),
+        ("tcp_user_timeout", "10000"),
+    ] {
+        let named = url::form_urlencoded::parse(query.as_bytes()).any(|(other, _)| other == name);
+        if !named {
+            whole.push(if whole.contains('?') { '&' } else { '?' });
+            whole.extend([name, "=", value]);
+        }
+    }
+    whole
+}
+
 /// What a connection is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
@@ -119,7 +140,7 @@ pub(crate) fn sqlite(path: &Path, purpose: Purpose) -> Result<SqliteConnection, 
 
 /// Opens a PostgreSQL connection. What a role or a database sets by default must not change what a commit means.
 pub(crate) fn postgres(url: &str) -> Result<PgConnection, Error> {
-    let mut connection = PgConnection::establish(url)?;
+    let mut connection = PgConnection::establish(&noticing_a_dead_network(url))?;
     connection.batch_execute(
         "SET application_name = 'baton'; SET client_encoding = 'UTF8'; SET TimeZone = 'UTC'; \
          SET client_min_messages = warning; SET statement_timeout = 0; SET lock_timeout = 0; \
@@ -133,4 +154,18 @@ pub(crate) fn postgres(url: &str) -> Result<PgConnection, Error> {
         tracing::debug!(%error, "PostgreSQL keeps its language for messages");
     }
     Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_url_says_of_the_network_stands_and_the_rest_is_added() {
+        let whole = noticing_a_dead_network("postgres://h/d?connect_timeout=60");
+        assert!(whole.starts_with("postgres://h/d?connect_timeout=60&keepalives_idle=5&"));
+        assert_eq!(whole.matches("connect_timeout").count(), 1);
+        let whole = noticing_a_dead_network("postgres://h/d");
+        assert!(whole.starts_with("postgres://h/d?connect_timeout=5&"));
+    }
 }
