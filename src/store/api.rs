@@ -21,6 +21,11 @@ pub enum Error {
     /// It refuses this very statement, today and tomorrow. Nothing was written.
     #[error("the database refused the statement: {0}")]
     Refused(String),
+    /// Another process has the database to itself.
+    #[error(
+        "another Baton is running on this database; stop it first, or give this one a database of its own"
+    )]
+    Claimed,
     /// A stored value has no meaning for this version.
     #[error("column {column} holds {value:?}, which this version cannot read")]
     Unreadable {

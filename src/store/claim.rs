@@ -57,10 +57,7 @@ impl Claim {
                 return Ok(Self { _held: held });
             }
             if begun.elapsed() >= PATIENCE {
-                return Err(Error::Refused(
-                    "another Baton is running on this database; stop it first, or give this one a database of its own"
-                        .to_owned(),
-                ));
+                return Err(Error::Claimed);
             }
             std::thread::sleep(PAUSE);
         }

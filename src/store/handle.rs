@@ -80,7 +80,7 @@ impl Store {
     /// Takes the sole right to the database, so that no other process takes charge of what this one has live. Blocking.
     ///
     /// # Errors
-    /// [`Error::Refused`] when another process has it.
+    /// [`Error::Claimed`] when another process has it.
     pub fn claim(&self) -> Result<Claim, Error> {
         Claim::take(&self.0.target)
     }

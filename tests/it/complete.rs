@@ -295,6 +295,7 @@ async fn the_flag_adds_the_reply_rows_and_nothing_else(database: Database) {
         assert_same_but_for_replies(&on, &everything_said(&server).await, value);
         server.assert_invariants().await;
     }
+    server.kill9();
     let server = Server::start_without(&database, &[INBOX_PUSH], &[]).await;
     assert_same_but_for_replies(&on, &everything_said(&server).await, "unset");
     server.assert_invariants().await;
