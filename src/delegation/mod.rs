@@ -1,6 +1,6 @@
 //! Delegations as supervised actors.
 //!
-//! A [`Supervisor`](supervisor) admits and rebuilds; one [`actor`] for each live delegation is a shell around
+//! A [`Supervisor`] admits and rebuilds; one actor for each live delegation is a shell around
 //! [`crate::domain::transition`]: it takes an event, commits the new state, and only then acts. What it does comes back
 //! as an event with its attempt number, routed by key, so that it finds whichever incarnation is alive.
 
