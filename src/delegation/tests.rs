@@ -339,6 +339,8 @@ async fn an_ended_delegation_keeps_no_actor_however_often_it_is_asked() {
         house.delegations.report(key.caller, key.id.clone(), report)
     };
     assert!(matches!(report().await, Ok(Reported::Ended)));
+    // The target has no address: it may have been found waiting for one before the report came.
+    let ended = house.loaded(key).await.unwrap().revision;
     for _ in 0..20 {
         let answers = futures_util::future::join_all((0..10).map(|_| report())).await;
         let repeats = answers
@@ -347,7 +349,7 @@ async fn an_ended_delegation_keeps_no_actor_however_often_it_is_asked() {
         assert_eq!(repeats.count(), 10, "{answers:?}");
     }
     eventually(async || house.delegations.registry.actors.is_empty()).await;
-    assert_eq!(house.loaded(key).await.unwrap().revision.0, 2);
+    assert_eq!(house.loaded(key).await.unwrap().revision, ended);
 }
 
 #[actix::test]
