@@ -5,15 +5,16 @@
 use std::time::Duration;
 
 use baton::domain::{
-    Attempt, Decision, DelegationId, DelegationKey, Event, Life, Moment, Origin, Outcome, Phase,
-    Policy, Redelivery, RetryPolicy, State, Terms, Timestamp, Working, WorkspaceId, advanced_feed,
-    transition,
+    Attempt, Decision, DelegationId, DelegationKey, Event, Life, Moment, Origin, Outcome, Policy,
+    Priority, Redelivery, RetryPolicy, State, Terms, Timestamp, Working, WorkspaceId,
+    advanced_feed, transition,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn answer(criterion: &mut Criterion) {
     let policy = Policy {
         retry: RetryPolicy::default(),
+        give_up_after: Duration::from_hours(1),
         stuck_after: Duration::from_mins(10),
     };
     let terms = Terms {
@@ -24,14 +25,12 @@ fn answer(criterion: &mut Criterion) {
         target: Some(WorkspaceId::mint()),
         origin: Origin::Delegated,
         redelivery: Redelivery::default(),
+        priority: Priority::default(),
         deadline: Timestamp(i64::MAX),
         created_at: Timestamp(0),
         traceparent: None,
     };
-    let working = Working {
-        phase: Phase::Dispatched,
-        heard_at: Timestamp(0),
-    };
+    let working = Working::dispatched(Timestamp(0));
     let life = Life {
         attempt: Attempt(1),
         state: State::Working(working),
@@ -45,6 +44,7 @@ fn answer(criterion: &mut Criterion) {
     let moment = Moment {
         now: Timestamp(1),
         dice: 0.5,
+        hearing_since: Timestamp(0),
     };
     criterion.bench_function("transition: answered", |bencher| {
         bencher.iter(|| transition(&policy, &terms, &life, &event, moment));

@@ -254,6 +254,7 @@ fn start_delegations(
     Ok(Supervisor::launch(SupervisorSettings {
         policy: Policy {
             retry,
+            give_up_after: Duration::from_secs(config.retry_budget_s),
             stuck_after: Duration::from_secs(config.delegation_stuck_threshold_s),
         },
         push_replies: config.inbox_push(),

@@ -14,11 +14,12 @@ pub fn now() -> Timestamp {
     Timestamp(Utc::now().timestamp_micros())
 }
 
-/// Now, with a throw of the dice for jitter.
+/// Now, with a throw of the dice for jitter, for a process that has heard without a break since `hearing_since`.
 #[must_use]
-pub fn moment() -> Moment {
+pub fn moment(hearing_since: Timestamp) -> Moment {
     Moment {
         now: now(),
         dice: rand::random(),
+        hearing_since,
     }
 }

@@ -140,6 +140,10 @@ pub struct Config {
     #[arg(long, env = "BATON_RETRY_BASE_MS", default_value = "1000", value_parser = between("BATON_RETRY_BASE_MS", 1, 3_600_000), global = true)]
     pub retry_base_ms: u64,
 
+    /// How long a target that cannot be reached is tried, counted from the first failure, in seconds.
+    #[arg(long, env = "BATON_RETRY_BUDGET_S", default_value = "3600", value_parser = between("BATON_RETRY_BUDGET_S", 1, MAX_DEADLINE_S), global = true)]
+    pub retry_budget_s: u64,
+
     /// Most writes in one commit.
     #[arg(long, env = "BATON_BATCH_SIZE", default_value = "256", value_parser = between("BATON_BATCH_SIZE", 1, 10_000), global = true)]
     pub batch_size: u64,

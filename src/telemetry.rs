@@ -91,6 +91,11 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "baton_calls_total", "Calls to targets, by outcome"),
     (
         Counter,
+        "baton_asks_total",
+        "Questions to targets after their tasks, by what came of them",
+    ),
+    (
+        Counter,
         "baton_events_ignored_total",
         "Events that changed nothing, by reason",
     ),

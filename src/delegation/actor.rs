@@ -1,5 +1,10 @@
 //! One actor for each live delegation: a shell around `transition`. It takes an event, commits, then acts.
 
+mod follow;
+mod place;
+mod refusal;
+mod start;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,30 +13,27 @@ use actix::prelude::*;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use follow::Follow;
+use place::Place;
+
 use super::effects::{Route, Runtime, observe};
 use super::messages::{ActorDown, Finished, Persisted, Retire, Task, Tell};
 use super::supervisor::Supervisor;
 use super::{ActorNumber, Counted, Error, Told};
 use crate::clock;
+use crate::dispatch::request_envelope;
 use crate::domain::{
-    Advance, Decision, Effect, Event, Incarnation, Life, Moment, Origin, Phase, Revision, State,
-    Step, Terms, Timestamp, WaitingFor, advanced_feed, next_due, transition,
+    Advance, AskOutcome, Decision, Effect, Event, FeedRow, Incarnation, Life, Moment, Origin,
+    Outcome, Revision, State, Step, Terms, Timestamp, WaitingFor, advanced_feed, is_news, next_due,
+    request_row, transition,
 };
 use crate::faults::Point;
-use crate::persistence::{self, Patience};
+use crate::persistence::Patience;
 use crate::store::{Loaded, Write, Written};
 use crate::telemetry::{Effect as Promise, Progress, count};
 
 /// How many messages may wait while a commit is in flight, before reports are refused.
 const WAITING_MESSAGES: usize = 256;
-/// The first wait before a change that the database refused is handed over again; doubles up to [`RESUBMIT_CAP`].
-const RESUBMIT_BASE: Duration = Duration::from_millis(200);
-/// The longest such wait.
-const RESUBMIT_CAP: Duration = Duration::from_secs(10);
-
-/// How long the actor of an ended delegation waits for what it was rebuilt for.
-const ENDED_LINGER: Duration = Duration::from_secs(2);
-
 /// How an actor comes to its delegation.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Start {
@@ -60,10 +62,19 @@ pub(super) struct DelegationActor {
     committing: Option<Box<Committing>>,
     /// What came meanwhile.
     waiting: VecDeque<Tell>,
+    /// The whole task, for the inbox of a target that fetches its work itself.
+    poll_task: Option<Task>,
+    /// The place in the target's line, or with the target.
+    place: Option<Place>,
     /// The place among the outbound calls and the address, once granted, for the next call.
     way: Option<(OwnedSemaphorePermit, Route)>,
     seeking_way: bool,
     alarm: Option<(Timestamp, SpawnHandle)>,
+    follow: Option<Follow>,
+    /// Whether another left this delegation behind, and nothing was learned of it since.
+    took_over: bool,
+    /// Whether another node has charge of it: this one hands on a message, and does nothing of its own accord.
+    is_guest: bool,
 }
 
 #[derive(Debug)]
@@ -71,6 +82,8 @@ struct Committing {
     step: Step,
     advance: Advance,
     reply: Option<oneshot::Sender<Result<Told, Error>>>,
+    /// Whether the target said this.
+    heard: bool,
     refusals: u32,
 }
 
@@ -107,6 +120,7 @@ impl DelegationActor {
             incarnation,
         } = loaded;
         let terms = Arc::new(terms);
+        let took_over = !matches!(start, Start::Fresh(_));
         let task = match &start {
             Start::Fresh(task) if terms.origin == Origin::Delegated => Some(Arc::clone(task)),
             Start::Fresh(_) | Start::Restored | Start::GivenUp(_) => None,
@@ -127,9 +141,14 @@ impl DelegationActor {
             task,
             committing: None,
             waiting: VecDeque::new(),
+            poll_task: None,
+            place: None,
             way: None,
             seeking_way: false,
             alarm: None,
+            follow: None,
+            took_over,
+            is_guest: false,
         }
     }
 
@@ -137,18 +156,23 @@ impl DelegationActor {
         transition(&self.runtime.policy, &self.terms, &self.life, event, moment)
     }
 
-    /// Takes one message. What is due is done first, so that no answer slips in behind a deadline that a busy mailbox
-    /// kept the alarm from telling.
+    fn next_due(&self) -> Option<Timestamp> {
+        let hearing_since = self.runtime.hearing_since();
+        next_due(&self.runtime.policy, &self.terms, &self.life, hearing_since)
+    }
+
+    /// Takes one message. The deadline comes first, so that no answer slips in behind one that a busy mailbox kept the
+    /// alarm from telling.
     fn take(&mut self, tell: Tell, context: &mut Context<Self>) {
-        let moment = clock::moment();
-        let due = next_due(&self.runtime.policy, &self.terms, &self.life)
-            .is_some_and(|due| due <= moment.now);
-        if due
-            && tell.event != Event::Elapsed
-            && let Decision::Advance(step) = self.decide(&Event::Elapsed, moment)
+        let moment = clock::moment(self.runtime.hearing_since());
+        let target_heard_at = None;
+        let elapsed = Event::Elapsed { target_heard_at };
+        if moment.now >= self.terms.deadline
+            && tell.event != elapsed
+            && let Decision::Advance(step) = self.decide(&elapsed, moment)
         {
             self.waiting.push_front(tell);
-            return self.commit(step, None, None, moment.now, context);
+            return self.commit(step, None, moment.now, context);
         }
         match self.decide(&tell.event, moment) {
             // A change that came between gave the way back: it is sought again.
@@ -156,9 +180,7 @@ impl DelegationActor {
                 effect: Some(Effect::Send { .. }),
                 ..
             }) if self.way.is_none() => {}
-            Decision::Advance(step) => {
-                self.commit(step, tell.raw_reply, tell.reply, moment.now, context);
-            }
+            Decision::Advance(step) => self.commit(step, Some(tell), moment.now, context),
             Decision::Settled(settled) => answer(tell.reply, Ok(Told::Settled(settled))),
             Decision::Ignored(ignored) => {
                 if tell.event == Event::SlotGranted {
@@ -166,41 +188,58 @@ impl DelegationActor {
                 }
                 metrics::counter!("baton_events_ignored_total", "reason" => format!("{ignored:?}"))
                     .increment(1);
-                answer(tell.reply, Ok(Told::Ignored));
+                answer(tell.reply, Ok(Told::Ignored(self.life.status())));
             }
         }
     }
 
+    /// Commits a step: what `tell` said, or what time did.
     fn commit(
         &mut self,
         step: Step,
-        raw_reply: Option<Bytes>,
-        reply: Option<oneshot::Sender<Result<Told, Error>>>,
+        tell: Option<Tell>,
         at: Timestamp,
         context: &mut Context<Self>,
     ) {
+        let heard = tell.as_ref().is_some_and(|tell| is_word(&tell.event));
+        let (raw_reply, reply) = tell.map_or((None, None), |tell| (tell.raw_reply, tell.reply));
+        let mut feed = advanced_feed(
+            &self.terms,
+            &self.life,
+            &step.life,
+            self.runtime.push_replies,
+            at,
+        );
+        feed.rows.extend(self.request_for_poller(&step.life, at));
         let advance = Advance {
             key: self.terms.key.clone(),
             revision: self.revision.next(),
             incarnation: self.incarnation,
+            told: is_news(&self.life, &step.life),
             life: step.life.clone(),
             at,
             raw_reply,
-            feed: advanced_feed(
-                &self.terms,
-                &self.life,
-                &step.life,
-                self.runtime.push_replies,
-                at,
-            ),
+            feed,
         };
         self.committing = Some(Box::new(Committing {
             step,
             advance,
             reply,
+            heard,
             refusals: 0,
         }));
         self.submit(context);
+    }
+
+    /// The row in the inbox of a target that fetches its work itself, when this step puts it there.
+    fn request_for_poller(&self, after: &Life, at: Timestamp) -> Option<FeedRow> {
+        let polled = |life: &Life| matches!(&life.state, State::Queued(wait) if wait.waiting_for == WaitingFor::Poll);
+        if polled(&self.life) || !polled(after) {
+            return None;
+        }
+        let task = self.poll_task.as_deref().unwrap_or_default();
+        let envelope = request_envelope(&self.terms.key.id.to_string(), task);
+        Some(request_row(&self.terms, envelope, self.terms.target?, at))
     }
 
     fn submit(&self, context: &mut Context<Self>) {
@@ -223,55 +262,52 @@ impl DelegationActor {
             step,
             advance,
             reply,
+            heard,
             ..
         } = committing;
         let before = std::mem::replace(&mut self.life, step.life);
         self.revision = advance.revision;
+        self.took_over = false;
         self.counted.move_to(self.life.status());
         observe(&self.terms, &before, &self.life, advance.at);
-        answer(reply, Ok(Told::Committed));
-        match step.effect {
-            Some(Effect::Send { attempt }) => {
-                if let Some((permit, route)) = self.way.take() {
-                    self.runtime
-                        .call(&self.terms, attempt, route, self.task.take(), permit);
-                }
-            }
-            None => {
-                self.way = None;
-                self.task = None;
-            }
-        }
+        answer(reply, Ok(Told::Committed(self.life.status())));
+        self.act(step.effect);
+        self.take_place(heard, context);
         self.proceed(context);
     }
 
-    /// The database refused this very change: it is handed over again until it is taken, for an ending must not get
-    /// lost; whoever waits for it is told to come back.
-    fn refused(
-        &mut self,
-        mut committing: Box<Committing>,
-        error: persistence::Error,
-        context: &mut Context<Self>,
-    ) {
-        if committing.step.life.status().is_terminal() {
-            count(Promise::Ending, Progress::Failed, 1);
+    /// Does what the committed step asks for.
+    fn act(&mut self, effect: Option<Effect>) {
+        let way = self.way.take();
+        let task = self.task.take();
+        match effect {
+            Some(Effect::Send { attempt }) => {
+                if let Some((permit, route)) = way {
+                    self.runtime.call(&self.terms, attempt, route, task, permit);
+                }
+            }
+            Some(Effect::Continue {
+                attempt,
+                task,
+                text,
+            }) => self.runtime.go_on(&self.terms, attempt, task, text),
+            Some(Effect::CancelRemote { task }) => self.runtime.cancel(&self.terms, task),
+            None => {}
         }
-        answer(committing.reply.take(), Err(error.into()));
-        committing.refusals = committing.refusals.saturating_add(1);
-        let delay = RESUBMIT_BASE
-            .saturating_mul(1 << committing.refusals.min(10))
-            .min(RESUBMIT_CAP);
-        self.committing = Some(committing);
-        context.run_later(delay, |actor, context| actor.submit(context));
     }
 
     /// Takes what this actor found out by itself. It is never refused: nobody would say it again, and there is at most
     /// one of each kind.
     fn learn(&mut self, event: Event, context: &mut Context<Self>) {
+        self.learn_from(event, None, context);
+    }
+
+    /// The same, with the target's reply that it was read from.
+    fn learn_from(&mut self, event: Event, raw_reply: Option<Bytes>, context: &mut Context<Self>) {
         self.runtime.faults.pass(Point::ActorTold);
         self.waiting.push_back(Tell {
             event,
-            raw_reply: None,
+            raw_reply,
             reply: None,
         });
         self.proceed(context);
@@ -288,7 +324,7 @@ impl DelegationActor {
         if self.committing.is_some() {
             return;
         }
-        if let State::Ended(_) = self.life.state {
+        if self.is_guest || matches!(self.life.state, State::Ended(_)) {
             self.way = None;
             return self.guard.supervisor.do_send(Finished {
                 key: self.terms.key.clone(),
@@ -296,101 +332,30 @@ impl DelegationActor {
             });
         }
         self.seek_way(context);
+        self.follow(context);
         self.arm(context);
     }
+}
 
-    /// Asks for a place among the outbound calls and for the target's address, when it is time to send.
-    fn seek_way(&mut self, context: &mut Context<Self>) {
-        let wanted = self.terms.origin == Origin::Delegated
-            && match &self.life.state {
-                State::Pending => true,
-                State::Queued(wait) => {
-                    wait.waiting_for != WaitingFor::TargetQueue && wait.until <= clock::now()
-                }
-                State::Working(_) | State::InputRequired(_) | State::Stuck(_) | State::Ended(_) => {
-                    false
-                }
-            };
-        if !wanted || self.seeking_way || self.way.is_some() {
-            return;
-        }
-        self.seeking_way = true;
-        let (runtime, terms) = (Arc::clone(&self.runtime), Arc::clone(&self.terms));
-        let seek = async move { runtime.find_way(&terms).await };
-        context.spawn(seek.into_actor(self).map(|found, actor, context| {
-            actor.seeking_way = false;
-            let event = match found {
-                Ok(way) => {
-                    actor.way = Some(way);
-                    Event::SlotGranted
-                }
-                Err(unready) => Event::TargetUnready(unready),
-            };
-            actor.learn(event, context);
-        }));
-    }
-
-    /// One alarm for whatever is due next.
-    fn arm(&mut self, context: &mut Context<Self>) {
-        // While it waits for a place there is nothing to wake up for but the end.
-        let due = if self.seeking_way {
-            Some(self.terms.deadline)
-        } else {
-            next_due(&self.runtime.policy, &self.terms, &self.life)
-        };
-        if self.alarm.as_ref().map(|(at, _)| *at) == due {
-            return;
-        }
-        if let Some((_, alarm)) = self.alarm.take() {
-            context.cancel_future(alarm);
-        }
-        let Some(at) = due else { return };
-        let alarm = context.run_later(at.since(clock::now()), |actor, context| {
-            actor.alarm = None;
-            actor.learn(Event::Elapsed, context);
-        });
-        self.alarm = Some((at, alarm));
-    }
-
-    /// What an actor must find out that comes to a delegation which another left behind.
-    fn begin(&mut self, start: Start, context: &mut Context<Self>) {
-        let event = match start {
-            Start::Fresh(_) => return self.proceed(context),
-            Start::GivenUp(detail) => Event::Abandoned { detail },
-            Start::Restored if matches!(self.life.state, State::Ended(_)) => {
-                // Somebody has something to tell: be there for it.
-                context.run_later(ENDED_LINGER, Self::proceed);
-                return;
-            }
-            Start::Restored => {
-                let (runtime, terms) = (Arc::clone(&self.runtime), Arc::clone(&self.terms));
-                let unanswered = match &self.life.state {
-                    State::Working(working) | State::Stuck(working) => {
-                        working.phase == Phase::Dispatched
-                    }
-                    State::Pending
-                    | State::Queued(_)
-                    | State::InputRequired(_)
-                    | State::Ended(_) => false,
-                };
-                if !unanswered || terms.origin != Origin::Delegated {
-                    return self.proceed(context);
-                }
-                let call_in_flight = self.runtime.is_calling(&terms.key, self.life.attempt);
-                let look = async move { runtime.target_deduplicates(&terms).await };
-                context.wait(look.into_actor(self).map(
-                    move |target_deduplicates, actor, context| {
-                        let event = Event::Restored {
-                            call_in_flight,
-                            target_deduplicates,
-                        };
-                        actor.learn(event, context);
-                    },
-                ));
-                return;
-            }
-        };
-        self.learn(event, context);
+/// Whether the event is the target's own word, which shows that it can be reached.
+const fn is_word(event: &Event) -> bool {
+    match event {
+        Event::Called { outcome, .. } => !matches!(
+            outcome,
+            Outcome::NotDelivered { .. } | Outcome::DeliveredUnknown { .. }
+        ),
+        Event::Asked { outcome, .. } => !matches!(outcome, AskOutcome::Later { .. }),
+        Event::Heard { by_target, .. } => *by_target,
+        Event::SlotGranted
+        | Event::TargetUnready(_)
+        | Event::Restored { .. }
+        | Event::Reported(_)
+        | Event::Fetched
+        | Event::InputGiven { .. }
+        | Event::Cancelled { .. }
+        | Event::Dropped { .. }
+        | Event::Elapsed { .. }
+        | Event::Abandoned { .. } => false,
     }
 }
 

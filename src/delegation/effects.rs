@@ -4,17 +4,19 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
 
 use super::calls::Calls;
+use super::lines::Lines;
 use super::messages::Task;
 use super::{Delegations, Registry};
 use crate::clock;
-use crate::dispatch::{A2aClient, Call, Called, declares_deduplication};
+use crate::dispatch::{A2aClient, AskCall, Call, Called, Message, declares_deduplication};
 use crate::domain::{
-    Attempt, DelegationKey, DeliveryMode, ErrorClass, Event, Life, Outcome, Policy, Terms,
-    Timestamp, Unready, Workspace, WorkspaceStatus,
+    AskOutcome, Attempt, DelegationKey, DeliveryMode, ErrorClass, Event, Life, Outcome, Policy,
+    RemoteTaskId, Terms, Timestamp, Unready, Workspace, WorkspaceStatus,
 };
 use crate::faults::{Faults, Point};
 use crate::persistence::Persistence;
@@ -26,6 +28,12 @@ const READ_RETRY: Duration = Duration::from_millis(500);
 
 /// How long after the deadline an answer is still listened for, to be kept as late (rule 7).
 const LATE_ANSWER: Duration = Duration::from_mins(10);
+
+/// How long a question after a task, or word that it is not wanted any more, may take.
+const ASK_LIMIT: Duration = Duration::from_secs(30);
+
+/// How many times a target is told that its work is not wanted any more, when it cannot be reached.
+const CANCEL_TRIES: u32 = 3;
 
 /// Where a target listens, and how far it can be trusted with a repeated message.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +52,8 @@ pub(super) struct Runtime {
     pub(super) client: A2aClient,
     pub(super) outbound: Arc<Semaphore>,
     pub(super) registry: Arc<Registry>,
+    pub(super) lines: Arc<Lines>,
+    pub(super) started_at: Timestamp,
     pub(super) faults: Arc<Faults>,
     /// Set once the supervisor runs.
     pub(super) delegations: OnceLock<Delegations>,
@@ -64,6 +74,16 @@ impl Runtime {
         let Ok(permit) = Arc::clone(&self.outbound).acquire_owned().await else {
             return Err(Unready::AtCapacity);
         };
+        let route = self.route(terms).await?;
+        if self.registry.sends_no_more.load(Ordering::Acquire) {
+            // What is sent now would only be cut off: it stays `pending`, or due, for the next start.
+            std::future::pending::<()>().await;
+        }
+        Ok((permit, route))
+    }
+
+    /// Where the target is to be called now, or why it cannot be. Its line learns how many tasks it takes at once.
+    async fn route(&self, terms: &Terms) -> Result<Route, Unready> {
         let target = self
             .target(terms)
             .await
@@ -71,25 +91,36 @@ impl Runtime {
         let Some(target) = target else {
             return Err(Unready::Removed);
         };
+        self.lines.set_cap(target.id, target.max_concurrent_tasks);
         if target.delivery_mode == DeliveryMode::Poll {
             return Err(Unready::Polls);
+        }
+        if !target.status.takes_calls() {
+            return Err(Unready::Offline);
         }
         let deduplicates = target
             .agent_card
             .as_ref()
             .is_some_and(|card| declares_deduplication(&card.0));
-        let url = target.url.ok_or(Unready::NoAddress)?;
-        if self.registry.sends_no_more.load(Ordering::Acquire) {
-            // What is sent now would only be cut off: it stays `pending`, or due, for the next start.
-            std::future::pending::<()>().await;
-        }
-        Ok((
-            permit,
-            Route {
-                url: url.into(),
-                deduplicates,
-            },
-        ))
+        let url = target.url.ok_or(Unready::NoAddress)?.into();
+        Ok(Route { url, deduplicates })
+    }
+
+    /// Since when this process hears without a break.
+    pub(super) const fn hearing_since(&self) -> Timestamp {
+        self.started_at
+    }
+
+    /// When the target's workspace last gave a sign of life.
+    pub(super) async fn target_heard_at(&self, terms: &Terms) -> Option<Timestamp> {
+        self.target(terms).await?.last_heartbeat_at
+    }
+
+    /// The whole task.
+    pub(super) async fn task(&self, terms: &Terms) -> Task {
+        let key = terms.key.clone();
+        let task = self.read(move |reader| reader.task(&key)).await;
+        task.unwrap_or_else(|| "".into())
     }
 
     /// Whether the target declared that it drops a repeated messageId.
@@ -136,19 +167,64 @@ impl Runtime {
         permit: OwnedSemaphorePermit,
     ) {
         self.faults.pass(Point::BeforeSend);
-        let (runtime, terms) = (Arc::clone(self), Arc::clone(terms));
+        let runtime = Arc::clone(self);
         let deduplicates = route.deduplicates;
-        let under_way = Calls::begin(&self.registry, &terms.key, attempt);
-        count(Effect::Call, Progress::Attempted, 1);
-        let calling = tokio::spawn({
-            let (runtime, terms) = (Arc::clone(&runtime), Arc::clone(&terms));
+        let calling = {
+            let terms = Arc::clone(terms);
             async move {
-                let called = runtime.call_now(&terms, route, attempt, task).await;
+                let task = match task {
+                    Some(task) => task,
+                    None => runtime.task(&terms).await,
+                };
+                let message = Message::Task(task);
+                let called = runtime.call_now(&terms, route, attempt, message).await;
                 drop(permit);
                 runtime.faults.pass(Point::AnswerReceived);
                 called
             }
-        });
+        };
+        self.bring_back(terms, attempt, deduplicates, calling);
+    }
+
+    /// Sends the caller's answer to the target's question.
+    pub(super) fn go_on(
+        self: &Arc<Self>,
+        terms: &Arc<Terms>,
+        attempt: Attempt,
+        task: Option<RemoteTaskId>,
+        text: Arc<str>,
+    ) {
+        let calling = {
+            let (runtime, terms) = (Arc::clone(self), Arc::clone(terms));
+            async move {
+                let way = runtime.find_way(&terms).await;
+                let Ok((permit, route)) = way else {
+                    let detail = "the target cannot be called now".into();
+                    let outcome = Outcome::NotDelivered { detail };
+                    return Called { outcome, raw: None };
+                };
+                let id = format!("{}:{}", terms.key.id, attempt.0).into();
+                let message = Message::Input { id, task, text };
+                let called = runtime.call_now(&terms, route, attempt, message).await;
+                drop(permit);
+                called
+            }
+        };
+        self.bring_back(terms, attempt, false, calling);
+    }
+
+    /// Waits for a call, and hands its outcome to whichever incarnation is alive then.
+    fn bring_back(
+        self: &Arc<Self>,
+        terms: &Arc<Terms>,
+        attempt: Attempt,
+        deduplicates: bool,
+        calling: impl Future<Output = Called> + Send + 'static,
+    ) {
+        let (runtime, terms) = (Arc::clone(self), Arc::clone(terms));
+        let under_way = Calls::begin(&self.registry, &terms.key, attempt);
+        count(Effect::Call, Progress::Attempted, 1);
+        let calling = tokio::spawn(calling);
         tokio::spawn(async move {
             let (outcome, raw_reply) = match calling.await {
                 Ok(called) => (called.outcome, called.raw),
@@ -184,21 +260,13 @@ impl Runtime {
         terms: &Terms,
         route: Route,
         attempt: Attempt,
-        task: Option<Task>,
+        message: Message,
     ) -> Called {
         let started = clock::now();
-        let task = if let Some(task) = task {
-            task
-        } else {
-            let key = terms.key.clone();
-            self.read(move |reader| reader.task(&key))
-                .await
-                .unwrap_or_else(|| "".into())
-        };
         let call = Call {
             url: route.url,
             message_id: terms.key.id.clone(),
-            task,
+            message,
             traceparent: terms.traceparent.clone(),
             deadline_in: terms.deadline.since(started).saturating_add(LATE_ANSWER),
         };
@@ -219,6 +287,80 @@ impl Runtime {
             "called the target"
         );
         called
+    }
+}
+
+/// What came of a question after a task.
+pub(super) struct Asked {
+    pub(super) outcome: AskOutcome,
+    pub(super) raw: Option<Bytes>,
+    pub(super) target_deduplicates: bool,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Runtime {
+    /// Asks the target how far its task is.
+    pub(super) async fn ask(&self, terms: &Terms, task: RemoteTaskId) -> Asked {
+        let later = |detail: &str| AskOutcome::Later {
+            retry_after: None,
+            detail: detail.into(),
+        };
+        let way = self.find_way(terms).await;
+        let (outcome, raw, target_deduplicates) = match way {
+            Ok((_permit, route)) => {
+                let asked = self.client.ask(about(terms, &route, task)).await;
+                (asked.outcome, asked.raw, route.deduplicates)
+            }
+            Err(_unready) => (later("the target cannot be called now"), None, false),
+        };
+        let result = match &outcome {
+            AskOutcome::Told(_) => "told",
+            AskOutcome::NoSuchTask { .. } => "no_such_task",
+            AskOutcome::Unsupported { .. } => "unsupported",
+            AskOutcome::Later { .. } => "later",
+        };
+        metrics::counter!("baton_asks_total", "result" => result).increment(1);
+        let retry_after = match &outcome {
+            AskOutcome::Later { retry_after, .. } => *retry_after,
+            AskOutcome::Told(_)
+            | AskOutcome::NoSuchTask { .. }
+            | AskOutcome::Unsupported { .. } => None,
+        };
+        Asked {
+            outcome,
+            raw,
+            target_deduplicates,
+            retry_after,
+        }
+    }
+
+    /// Tells the target that nobody waits for its task any more. Best effort: the ending stands whatever it says.
+    pub(super) fn cancel(self: &Arc<Self>, terms: &Arc<Terms>, task: RemoteTaskId) {
+        let (runtime, terms) = (Arc::clone(self), Arc::clone(terms));
+        tokio::spawn(async move {
+            for tried in 1..=CANCEL_TRIES {
+                if let Ok((_permit, route)) = runtime.find_way(&terms).await
+                    && runtime
+                        .client
+                        .cancel(about(&terms, &route, task.clone()))
+                        .await
+                {
+                    return;
+                }
+                let delay = runtime.policy.retry.delay(tried, rand::random());
+                tokio::time::sleep(delay).await;
+            }
+            tracing::warn!(delegation.id = %terms.key, "the target could not be told that its task is not wanted");
+        });
+    }
+}
+
+fn about(terms: &Terms, route: &Route, task: RemoteTaskId) -> AskCall {
+    AskCall {
+        url: Arc::clone(&route.url),
+        task,
+        traceparent: terms.traceparent.clone(),
+        deadline_in: ASK_LIMIT,
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::actor::DelegationActor;
 use super::{ActorNumber, Error, Told};
-use crate::domain::{DelegationKey, Event, NewDelegation};
+use crate::domain::{DelegationKey, Event, NewDelegation, Unready};
 use crate::persistence;
 use crate::store::{Acceptance, Loaded, Written};
 
@@ -21,6 +21,18 @@ pub(super) struct Tell {
     pub(super) raw_reply: Option<Bytes>,
     /// Answered once the event is committed or found to change nothing; dropped if the actor dies first.
     pub(super) reply: Option<oneshot::Sender<Result<Told, Error>>>,
+}
+
+/// What a line says to one who stands in it.
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "()")]
+pub(super) enum FromLine {
+    /// It is its turn.
+    Granted,
+    /// It must wait, and this is why.
+    Behind(Unready),
+    /// The target gave a sign of life.
+    TargetStirred,
 }
 
 /// The change that the actor waited for was committed, or not.

@@ -7,6 +7,7 @@
 mod actor;
 mod calls;
 mod effects;
+mod lines;
 mod messages;
 mod supervisor;
 
@@ -22,14 +23,15 @@ use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::domain::{
-    DelegationId, DelegationKey, Ending, Event, NewDelegation, Origin, Phase, Redelivery, Report,
-    Settled, State, Status, Terms, Working, WorkspaceId,
+    DelegationId, DelegationKey, Ending, Event, LineView, NewDelegation, Origin, Priority,
+    Redelivery, Report, Settled, State, Status, Terms, Working, WorkspaceId,
 };
 use crate::persistence::{self, COMMAND_WAIT, Persistence};
 use crate::store::{Acceptance, Store};
 
 use actor::DelegationActor;
 use calls::Calls;
+use lines::Lines;
 use messages::{Begin, Revive, Tell};
 pub use supervisor::{Supervisor, SupervisorSettings, recover, sweep};
 
@@ -85,15 +87,30 @@ pub enum Reported {
     Contradiction(Ending),
 }
 
+/// What became of something else that a party said of a delegation.
+#[derive(Clone, Debug)]
+pub enum Applied {
+    /// It moved the delegation to here, and that is committed.
+    Moved(Status),
+    /// Where the delegation stands, this changes nothing.
+    NoUse(Status),
+    /// It had been withdrawn before, as this asks for.
+    Repeat(Ending),
+    /// It had ended before.
+    Ended(Ending),
+    /// There is no such delegation.
+    Unknown,
+}
+
 /// What a message came to.
 #[derive(Clone, Debug)]
 enum Told {
-    /// It moved the delegation, and that is committed.
-    Committed,
-    /// The delegation had ended before this report.
+    /// It moved the delegation to here, and that is committed.
+    Committed(Status),
+    /// The delegation had ended before.
     Settled(Settled),
-    /// It changed nothing.
-    Ignored,
+    /// It changed nothing; this is where it stands.
+    Ignored(Status),
 }
 
 /// An actor that can be reached.
@@ -176,6 +193,7 @@ impl Drop for Counted {
 pub struct Delegations {
     registry: Arc<Registry>,
     supervisor: Addr<Supervisor>,
+    lines: Arc<Lines>,
     store: Store,
     persistence: Persistence,
     /// Of a delegation that nobody told of before its result came.
@@ -251,13 +269,53 @@ impl Delegations {
             }
         }
         match self.tell(&key, &event, None).await? {
-            Some(Told::Committed) => Ok(Reported::Ended),
+            Some(Told::Committed(_)) => Ok(Reported::Ended),
             Some(Told::Settled(Settled::Repeat(ending))) => Ok(Reported::Repeat(ending)),
             Some(Told::Settled(Settled::Contradiction(ending))) => {
                 Ok(Reported::Contradiction(ending))
             }
-            Some(Told::Ignored) | None => Err(Error::UNAVAILABLE),
+            Some(Told::Ignored(_)) | None => Err(Error::UNAVAILABLE),
         }
+    }
+
+    /// Tells a delegation what somebody said of it, other than a result. Goes on when the caller hangs up.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn apply(&self, key: DelegationKey, event: Event) -> Result<Applied, Error> {
+        if !self.persistence.is_writing() {
+            return Err(Error::UNAVAILABLE);
+        }
+        let delegations = self.clone();
+        let work = async move { delegations.tell(&key, &event, None).await };
+        let told = match tokio::time::timeout(COMMAND_WAIT, tokio::spawn(work)).await {
+            Ok(Ok(told)) => told?,
+            Ok(Err(_)) | Err(_) => return Err(Error::UNAVAILABLE),
+        };
+        Ok(match told {
+            Some(Told::Committed(status)) => Applied::Moved(status),
+            Some(Told::Ignored(status)) => Applied::NoUse(status),
+            Some(Told::Settled(Settled::Repeat(ending))) => Applied::Repeat(ending),
+            Some(Told::Settled(Settled::Contradiction(ending))) => Applied::Ended(ending),
+            None => Applied::Unknown,
+        })
+    }
+
+    /// A workspace registered, gave a sign of life, was changed or removed: those who wait for it look again.
+    pub fn target_stirred(&self, target: WorkspaceId) {
+        self.lines.wake(target);
+    }
+
+    /// Every line of this node, with its target.
+    #[must_use]
+    pub fn lines(&self) -> Vec<(WorkspaceId, LineView)> {
+        self.lines.views()
+    }
+
+    /// Forgets what went wrong with a target, so that it is tried at once. Whether this node has a line for it.
+    #[must_use]
+    pub fn reset_line(&self, target: WorkspaceId) -> bool {
+        self.lines.reset(target)
     }
 
     /// A result is never refused for want of a record (product.md): its delegation begins here.
@@ -268,19 +326,18 @@ impl Delegations {
             target: None,
             origin: Origin::Adopted,
             redelivery: Redelivery::Never,
+            priority: Priority::default(),
             deadline: now.plus(self.default_deadline),
             created_at: now,
             traceparent: None,
         };
-        let state = State::Working(Working {
-            phase: Phase::Dispatched,
-            heard_at: now,
-        });
+        let state = State::Working(Working::dispatched(now));
         let delegation = NewDelegation {
             terms,
             task: "".into(),
             idempotency: None,
             state,
+            retry_of: None,
         };
         // Somebody else may have been faster: then that one is told.
         self.begin(delegation, "").await.map(drop)

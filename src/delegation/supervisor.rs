@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::actor::{DelegationActor, Start};
 use super::effects::Runtime;
+use super::lines::Lines;
 use super::messages::{ActorDown, Begin, Begun, Finished, Recover, Retire, Revive, TakeUp};
 use super::{ActorNumber, Delegations, Error, Live, Registry};
 use crate::clock;
@@ -85,7 +86,10 @@ impl Supervisor {
     pub fn launch(settings: SupervisorSettings) -> Delegations {
         let registry = Arc::new(Registry::default());
         let (store, persistence) = (settings.store.clone(), settings.persistence.clone());
+        let lines = Lines::new(settings.policy.retry);
         let runtime = Arc::new(Runtime {
+            lines: Arc::clone(&lines),
+            started_at: clock::now(),
             policy: settings.policy,
             push_replies: settings.push_replies,
             persistence: settings.persistence,
@@ -114,6 +118,7 @@ impl Supervisor {
         let delegations = Delegations {
             registry,
             supervisor,
+            lines,
             store,
             persistence,
             default_deadline: settings.default_deadline,

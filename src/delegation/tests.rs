@@ -82,6 +82,7 @@ impl House {
         let delegations = Supervisor::launch(SupervisorSettings {
             policy: Policy {
                 retry: RetryPolicy::default(),
+                give_up_after: Duration::from_hours(1),
                 stuck_after: Duration::from_mins(10),
             },
             push_replies: true,
@@ -151,6 +152,7 @@ impl House {
                 target: Some(target),
                 origin: Origin::Delegated,
                 redelivery: Redelivery::default(),
+                priority: Priority::default(),
                 deadline: now.plus(Duration::from_hours(1)),
                 created_at: now,
                 traceparent: None,
@@ -161,6 +163,7 @@ impl House {
                 fingerprint: [7; 32],
             }),
             state: State::Pending,
+            retry_of: None,
         }
     }
 

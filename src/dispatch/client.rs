@@ -13,31 +13,28 @@
 //! idle agent's ordinary keep-alive limit would end delegations as unknown. Hence no connection is kept: a call lasts
 //! minutes, and a connect is nothing beside it.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER};
-use reqwest::{Body, Client, Request, Response};
+use reqwest::Client;
 use thiserror::Error;
-use tokio::time::{Sleep, sleep};
-use url::Url;
 use uuid::Uuid;
 
 use super::detail::clean;
 use super::guard::TargetGuard;
-use super::reply::{parse_retry_after, read_reply};
-use super::wire::{child_traceparent, send_message};
-use crate::domain::{DelegationId, ErrorClass, Outcome};
+use super::reply::{nothing_learnt, read_asked, read_reply};
+use super::wire::{Words, cancel_task, get_task, send_message};
+use crate::domain::{AskOutcome, DelegationId, ErrorClass, Outcome, RemoteTaskId};
 
 mod body;
 mod departure;
+mod exchange;
 mod stop;
 
 use body::Received;
-use departure::{Departure, departing};
-use stop::{Stop, chain, first_byte};
+use exchange::{Posting, Reply, ReplyHead};
+use stop::chain;
 
 /// Replies from this size on are read on a thread that may block.
 const LARGE_REPLY_BYTES: usize = 256 * 1024;
@@ -69,25 +66,57 @@ pub struct Call {
     pub url: Arc<str>,
     /// The delegation's id, the same on every attempt.
     pub message_id: DelegationId,
-    /// The whole task.
-    pub task: Arc<str>,
+    /// What to say.
+    pub message: Message,
     /// The W3C trace context that came with the delegation.
     pub traceparent: Option<Box<str>>,
     /// How long the whole call may take.
     pub deadline_in: Duration,
 }
 
+/// What a call says to the target.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// The whole task. The delegation's id is its `messageId`.
+    Task(Arc<str>),
+    /// The answer to a question that the target asked about a task of its own.
+    Input {
+        /// Its own `messageId`, the same on every attempt.
+        id: Arc<str>,
+        /// The target's name for the task, if it gave one.
+        task: Option<RemoteTaskId>,
+        /// The answer.
+        text: Arc<str>,
+    },
+}
+
+/// Which of a target's tasks to speak of, and where.
+#[derive(Clone, Debug)]
+pub struct AskCall {
+    /// The target's address, as registered.
+    pub url: Arc<str>,
+    /// The target's name for the task.
+    pub task: RemoteTaskId,
+    /// The W3C trace context that came with the delegation.
+    pub traceparent: Option<Box<str>>,
+    /// How long the whole exchange may take.
+    pub deadline_in: Duration,
+}
+
+/// What came of a question about a task.
+pub type AskedReply = Called<AskOutcome>;
+
 /// What came of a call.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Called {
+pub struct Called<O = Outcome> {
     /// What it came to. `target_deduplicates` is left `false`: only the caller knows the target's card.
-    pub outcome: Outcome,
+    pub outcome: O,
     /// The bytes that the agent answered, whole or as far as they came; none if none came, or more than allowed.
     pub raw: Option<Bytes>,
 }
 
-impl Called {
-    const fn without_reply(outcome: Outcome) -> Self {
+impl<O> Called<O> {
+    fn without_reply(outcome: O) -> Self {
         Self { outcome, raw: None }
     }
 }
@@ -133,144 +162,97 @@ impl A2aClient {
         Ok(Self { http, config })
     }
 
-    /// Sends the request once and waits for what comes of it. It ends within `deadline_in`, and always in an outcome.
+    /// Sends the message once and waits for what comes of it. It ends within `deadline_in`, and always in an outcome.
     pub async fn send(&self, call: Call) -> Called {
-        // A resolver is not asked for an address literal, so that is checked here.
-        let url = match self.config.guard.check_url(&call.url) {
-            Ok(url) => url,
-            Err(blocked) => return Called::without_reply(blocked_address(&blocked.to_string())),
-        };
         let request_id = Uuid::new_v4().to_string();
-        let (request, departure) = match self.request(&call, url, &request_id) {
-            Ok(request) => request,
-            Err(outcome) => return Called::without_reply(outcome),
+        let delegation_id = call.message_id.to_string();
+        let (message_id, task_id, text) = match &call.message {
+            Message::Task(text) => (&*delegation_id, None, text),
+            Message::Input { id, task, text } => (&**id, task.as_ref().map(|task| &*task.0), text),
         };
-        let total = sleep(call.deadline_in);
-        tokio::pin!(total);
-        let mut response = match self.head(request, departure, total.as_mut()).await {
-            Ok(response) => response,
-            Err(outcome) => return Called::without_reply(outcome),
+        let words = Words {
+            delegation_id: &delegation_id,
+            message_id,
+            task_id,
+            text,
         };
-        let limit = self.config.max_reply_bytes;
-        let received = body::receive(&mut response, limit, self.config.idle_timeout, total).await;
-        self.judge(&response, received, request_id).await
-    }
-
-    fn request(
-        &self,
-        call: &Call,
-        url: Url,
-        request_id: &str,
-    ) -> Result<(Request, Departure), Outcome> {
-        let message_id = call.message_id.to_string();
-        let body = send_message(request_id, &message_id, &call.task)
-            .map_err(|error| not_delivered(&format!("the request cannot be written: {error}")))?;
-        let mut request = self
-            .http
-            .post(url)
-            .header(CONTENT_TYPE, "application/json")
-            // LangGraph refuses a request without it (a2a.md §2).
-            .header(ACCEPT, "application/json")
-            // The connection serves one call; said, so that the agent does not wait for another.
-            .header(CONNECTION, "close")
-            // Known, so not chunked: not every agent's server reads that.
-            .header(CONTENT_LENGTH, body.len());
-        let context = call.traceparent.as_deref();
-        if let Some(context) = context.and_then(|text| child_traceparent(text, rand::random())) {
-            request = request.header("traceparent", context);
-        }
-        let (body, departure) = departing(body.into());
-        let request = request.body(Body::wrap_stream(body)).build();
-        let request = request.map_err(|error| blocked_address(&chain(&error)))?;
-        Ok((request, departure))
-    }
-
-    /// Waits for the answer's status and headers.
-    async fn head(
-        &self,
-        request: Request,
-        mut departure: Departure,
-        mut total: Pin<&mut Sleep>,
-    ) -> Result<Response, Outcome> {
-        let answer = self.http.execute(request);
-        tokio::pin!(answer);
-        let limit = self.config.connect_timeout;
-        let early = tokio::select! {
-            biased;
-            answer = &mut answer => Some(answer.map_err(Stop::Error)),
-            () = departure.wait() => None,
-            () = sleep(limit) => Some(Err(Stop::Limit("no connection", limit))),
-            () = &mut total => Some(Err(Stop::Deadline)),
+        let posting = Posting {
+            url: &call.url,
+            body: send_message(&request_id, &words),
+            traceparent: call.traceparent.as_deref(),
+            deadline_in: call.deadline_in,
         };
-        let answer = if let Some(answer) = early {
-            answer
-        } else {
-            tokio::select! {
-                biased;
-                answer = &mut answer => answer.map_err(Stop::Error),
-                stop = first_byte(self.config.first_byte_timeout) => Err(stop),
-                () = total => Err(Stop::Deadline),
+        match self.post(posting).await {
+            Ok(reply) => {
+                let read = move |head: ReplyHead, body: &[u8]| {
+                    read_reply(head.status, head.retry_after, body, &request_id)
+                };
+                self.read(reply, read, |unread| unread).await
             }
-        };
-        answer.map_err(|stop| stop.outcome(departure.left()))
+            Err(outcome) => Called::without_reply(outcome),
+        }
     }
 
-    async fn judge(&self, response: &Response, received: Received, request_id: String) -> Called {
-        let status = response.status().as_u16();
-        let header = |name| {
-            response
-                .headers()
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-        };
-        let retry_after =
-            header(RETRY_AFTER).and_then(|value| parse_retry_after(value, header(DATE)));
-        let success = response.status().is_success();
-        match received {
+    /// Asks the target once how a task of its own is (`tasks/get`). It ends within `deadline_in`.
+    pub async fn ask(&self, call: AskCall) -> AskedReply {
+        let request_id = Uuid::new_v4().to_string();
+        let body = get_task(&request_id, &call.task.0);
+        match self.post(Posting::about(&call, body)).await {
+            Ok(reply) => {
+                let read = move |head: ReplyHead, body: &[u8]| {
+                    read_asked(head.status, head.retry_after, body, &request_id, &call.task)
+                };
+                self.read(reply, read, |unread| nothing_learnt(unread, None))
+                    .await
+            }
+            Err(outcome) => Called::without_reply(nothing_learnt(outcome, None)),
+        }
+    }
+
+    /// Tells the target once that a task of its own is no longer wanted (`tasks/cancel`), and whether it answered at all.
+    /// What it answers does not matter: the delegation has ended. It ends within `deadline_in`.
+    pub async fn cancel(&self, call: AskCall) -> bool {
+        let body = cancel_task(&Uuid::new_v4().to_string(), &call.task.0);
+        self.post(Posting::about(&call, body)).await.is_ok()
+    }
+
+    /// Reads a reply with `read`; what cannot be read ends in an outcome of the client's own, as `unread` tells it.
+    async fn read<O: Send + 'static>(
+        &self,
+        reply: Reply,
+        read: impl FnOnce(ReplyHead, &[u8]) -> O + Send + 'static,
+        unread: fn(Outcome) -> O,
+    ) -> Called<O> {
+        let Reply { head, received } = reply;
+        let success = (200..=299).contains(&head.status);
+        let (outcome, raw) = match received {
+            Received::Whole(body) if body.len() < LARGE_REPLY_BYTES => (read(head, &body), body),
             Received::Whole(body) => {
                 let raw = body.clone();
-                let read = move || read_reply(status, retry_after, &body, &request_id);
-                let outcome = if raw.len() < LARGE_REPLY_BYTES {
-                    read()
-                } else {
-                    tokio::task::spawn_blocking(read)
-                        .await
-                        .unwrap_or_else(|error| {
-                            unknown(
-                                ErrorClass::OutcomeUnknown,
-                                &format!("the reply was not read: {error}"),
-                            )
-                        })
-                };
-                Called {
-                    outcome,
-                    raw: Some(raw).filter(|raw| !raw.is_empty()),
-                }
+                let reading = tokio::task::spawn_blocking(move || read(head, &body));
+                let outcome = reading.await.unwrap_or_else(|error| {
+                    let why = format!("the reply was not read: {error}");
+                    unread(unknown(ErrorClass::OutcomeUnknown, &why))
+                });
+                (outcome, raw)
             }
             // An error is an error, however much of its text arrived.
-            Received::Cut(body, _) if !success => Called {
-                outcome: read_reply(status, retry_after, &body, &request_id),
-                raw: Some(body).filter(|raw| !raw.is_empty()),
-            },
-            Received::TooLarge if !success => {
-                Called::without_reply(read_reply(status, retry_after, b"", &request_id))
+            Received::Cut(body, _) if !success => (read(head, &body), body),
+            Received::TooLarge if !success => (read(head, b""), Bytes::new()),
+            Received::Cut(body, why) => {
+                let why = format!("the response broke off after {} bytes: {why}", body.len());
+                (unread(unknown(ErrorClass::Truncated, &why)), body)
             }
-            Received::Cut(body, why) => Called {
-                outcome: unknown(
-                    ErrorClass::Truncated,
-                    &format!("the response broke off after {} bytes: {why}", body.len()),
-                ),
-                raw: Some(body).filter(|raw| !raw.is_empty()),
-            },
-            Received::TooLarge => Called::without_reply(Outcome::Malformed {
-                class: ErrorClass::ReplyTooLarge,
-                detail: format!(
-                    "the response is larger than {} bytes",
-                    self.config.max_reply_bytes
-                )
-                .into(),
-            }),
-        }
+            Received::TooLarge => {
+                let limit = self.config.max_reply_bytes;
+                let detail = format!("the response is larger than {limit} bytes").into();
+                let class = ErrorClass::ReplyTooLarge;
+                let outcome = unread(Outcome::Malformed { class, detail });
+                (outcome, Bytes::new())
+            }
+        };
+        let raw = Some(raw).filter(|raw| !raw.is_empty());
+        Called { outcome, raw }
     }
 }
 

@@ -18,7 +18,11 @@ use super::detail::clean;
 use super::wire::{pick, string};
 use crate::domain::{ErrorClass, Outcome, repair_json};
 
+mod asked;
 mod result;
+
+pub(super) use asked::nothing_learnt;
+pub use asked::read_asked;
 
 /// What an HTTP answer to the request `request_id` comes to. `retry_after` is the header's, see [`parse_retry_after`].
 #[must_use]
@@ -118,8 +122,7 @@ fn read_success(status: u16, body: &[u8], request_id: &str) -> Outcome {
         ),
         // Before the error: a queue's acknowledgement came with an error object beside it (lesson Q03).
         (_, _) if is_queued(queued, word) => Outcome::TargetQueued,
-        // JSON-RPC answers a request that it could not read with the id `null`, so only a definite other id is foreign.
-        (_, Some(_)) if id.is_some() && !ours => malformed(
+        (_, Some(_)) if is_foreign(id, ours) => malformed(
             ErrorClass::ForeignResponse,
             &format!("the error is for request {}", shown(id)),
         ),
@@ -138,6 +141,12 @@ fn read_success(status: u16, body: &[u8], request_id: &str) -> Outcome {
     }
 }
 
+/// Whether an error answers another request. JSON-RPC answers a request that it could not read with the id `null`, so
+/// only a definite other id is foreign.
+const fn is_foreign(id: Option<&RawValue>, ours: bool) -> bool {
+    id.is_some() && !ours
+}
+
 /// The two dialects of "I took it into a queue" (lesson D03).
 fn is_queued(queued: Option<&RawValue>, word: Option<&RawValue>) -> bool {
     queued.is_some_and(|queued| queued.get() == "true")
@@ -146,8 +155,8 @@ fn is_queued(queued: Option<&RawValue>, word: Option<&RawValue>) -> bool {
 
 /// Code and message of a JSON-RPC error object.
 fn rpc_error_text(error: &RawValue) -> Option<String> {
-    let [code, message] = pick(error.get(), ["code", "message"]).ok()?;
-    let code: Option<i64> = code.and_then(|code| serde_json::from_str(code.get()).ok());
+    let code = rpc_code(error);
+    let [message] = pick(error.get(), ["message"]).ok()?;
     let message = message
         .and_then(string)
         .filter(|message| !message.trim().is_empty());
@@ -157,6 +166,12 @@ fn rpc_error_text(error: &RawValue) -> Option<String> {
         (None, Some(message)) => Some(format!("JSON-RPC error: {message}")),
         (None, None) => None,
     }
+}
+
+/// The code of a JSON-RPC error object.
+fn rpc_code(error: &RawValue) -> Option<i64> {
+    let [code] = pick(error.get(), ["code"]).ok()?;
+    serde_json::from_str(code?.get()).ok()
 }
 
 /// Seconds in a body: a number, or digits in a string.

@@ -36,6 +36,16 @@ words!(
     }
 );
 
+/// Who goes first among those that wait for one target; the higher (contract §7: 100 critical, 50 task, 10 info).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Priority(pub u8);
+
+impl Default for Priority {
+    fn default() -> Self {
+        Self(50)
+    }
+}
+
 /// The part of a delegation that never changes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Terms {
@@ -47,6 +57,8 @@ pub struct Terms {
     pub origin: Origin,
     /// What rule 6 may do.
     pub redelivery: Redelivery,
+    /// Its place among those that wait for the target.
+    pub priority: Priority,
     /// The end of every wait (rule 8).
     pub deadline: Timestamp,
     /// When it was accepted.
@@ -75,6 +87,8 @@ pub struct NewDelegation {
     pub idempotency: Option<Idempotency>,
     /// Where it begins: `pending`, or `dispatched` when an agent sent it itself.
     pub state: State,
+    /// The delegation that it repeats, when its caller asked for that.
+    pub retry_of: Option<DelegationId>,
 }
 
 /// A beginning to commit: the delegation with the rows and events that tell of it.
@@ -103,6 +117,8 @@ pub struct Advance {
     pub raw_reply: Option<Bytes>,
     /// What appears with it.
     pub feed: Feed,
+    /// Whether the delegation's history tells of it.
+    pub told: bool,
 }
 
 impl Advance {

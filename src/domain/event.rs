@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Attempt, Ending, ErrorClass, Life, RemoteTaskId, Timestamp};
+use super::{Attempt, Ending, ErrorClass, Life, Progress, RemoteTaskId, Timestamp};
 
 /// The present, passed in: the pure part has no clock and no dice.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -12,6 +12,8 @@ pub struct Moment {
     pub now: Timestamp,
     /// A random number in `0.0..1.0`, for jitter.
     pub dice: f64,
+    /// Since when this process could hear without a break: nobody is blamed for silence before that (lesson R04).
+    pub hearing_since: Timestamp,
 }
 
 /// What can happen.
@@ -28,6 +30,15 @@ pub enum Event {
         /// What it came to.
         outcome: Outcome,
     },
+    /// The target was asked how far it is.
+    Asked {
+        /// The try that the task belongs to.
+        attempt: Attempt,
+        /// What it said.
+        outcome: AskOutcome,
+        /// Whether the target declared that it drops a repeated messageId.
+        target_deduplicates: bool,
+    },
     /// An actor took charge of a delegation that another left behind.
     Restored {
         /// Whether this process still waits for the answer to the latest attempt.
@@ -37,8 +48,35 @@ pub enum Event {
     },
     /// The caller or the target reported the ending.
     Reported(Report),
+    /// The caller or the target says that work goes on.
+    Heard {
+        /// Whether it was the target: its word also takes a delegation out of a line.
+        by_target: bool,
+        /// How far the work is.
+        progress: Progress,
+    },
+    /// A poll-mode target read the request in its inbox.
+    Fetched,
+    /// The caller answers the target's question.
+    InputGiven {
+        /// The answer.
+        text: Arc<str>,
+    },
+    /// The caller, or an admin, withdraws it.
+    Cancelled {
+        /// Why; may be empty.
+        reason: Arc<str>,
+    },
+    /// An operator drops it from the target's line.
+    Dropped {
+        /// Why.
+        detail: Arc<str>,
+    },
     /// Something may be due.
-    Elapsed,
+    Elapsed {
+        /// When the target's workspace last gave a sign of life, if that was looked up.
+        target_heard_at: Option<Timestamp>,
+    },
     /// The supervisor gave up rebuilding its actor.
     Abandoned {
         /// What went wrong.
@@ -53,8 +91,16 @@ pub enum Unready {
     NoAddress,
     /// It fetches its work itself.
     Polls,
-    /// It works on as many tasks as it allows.
+    /// It works on as many tasks as it allows, or others are before this one.
     AtCapacity,
+    /// It said lately that it is busy.
+    Busy,
+    /// It could not be reached lately.
+    Unreachable,
+    /// So many tries came to nothing that it is only probed.
+    BreakerOpen,
+    /// It is asleep, paused or offline by its own word.
+    Offline,
     /// It was removed.
     Removed,
 }
@@ -142,12 +188,26 @@ pub enum Report {
 }
 
 /// What is to be done after the new state is committed, and never before (rule 1).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// Call the target.
+    /// Call the target with the task.
     Send {
         /// Under this number.
         attempt: Attempt,
+    },
+    /// Call the target with the caller's answer to its question. Sent again under the same number, it is the same message.
+    Continue {
+        /// Under this number.
+        attempt: Attempt,
+        /// The target's name for the work.
+        task: Option<RemoteTaskId>,
+        /// The answer.
+        text: Arc<str>,
+    },
+    /// Tell the target that nobody waits for its work any more.
+    CancelRemote {
+        /// Its name for the work.
+        task: RemoteTaskId,
     },
 }
 
@@ -189,6 +249,32 @@ pub enum Ignored {
     NotDue,
     /// The state has no use for it.
     NotApplicable,
+    /// It says what is known.
+    NothingNew,
     /// The delegation had ended.
     AlreadyEnded,
+}
+
+/// What a target said when it was asked for a task (A2A `tasks/get`).
+#[derive(Clone, PartialEq, Debug)]
+pub enum AskOutcome {
+    /// How the task stands; or that its answer exists and cannot be taken.
+    Told(Outcome),
+    /// The target knows no such task.
+    NoSuchTask {
+        /// What it said.
+        detail: Arc<str>,
+    },
+    /// The target cannot be asked.
+    Unsupported {
+        /// What it said.
+        detail: Arc<str>,
+    },
+    /// Nothing was learned: it is asked again.
+    Later {
+        /// Its `Retry-After`, if it gave one.
+        retry_after: Option<Duration>,
+        /// What happened.
+        detail: Arc<str>,
+    },
 }

@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 
 use super::words::words;
 use super::{
-    ActivityId, DelegationId, DelegationKey, Ending, EventId, Life, NewDelegation, Origin, Status,
-    Terms, Timestamp, WorkspaceId, preview, sanitize,
+    ActivityId, DelegationId, DelegationKey, Ending, EventId, Life, NewDelegation, Origin, State,
+    Status, Terms, Timestamp, Working, WorkspaceId, preview, sanitize,
 };
 
+/// The `method` of a request in an inbox.
+pub const METHOD_SEND: &str = "message/send";
 /// The `method` of the row that says a delegation began.
 pub const METHOD_DELEGATE: &str = "delegate";
 /// The `method` of a result row and of a reply.
@@ -19,15 +21,21 @@ pub const METHOD_DELEGATE_RESULT: &str = "delegate_result";
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Json(pub Arc<str>);
 
-impl From<&Value> for Json {
-    /// Escaped NUL becomes U+FFFD: PostgreSQL refuses it in `jsonb` (lesson U03).
-    fn from(value: &Value) -> Self {
-        let text = value.to_string();
+impl Json {
+    /// JSON text as a serialiser wrote it. Escaped NUL becomes U+FFFD: PostgreSQL refuses it in `jsonb` (lesson U03).
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
         if text.contains("\\u0000") {
-            Self(replace_escaped_nul(&text).into())
+            Self(replace_escaped_nul(text).into())
         } else {
             Self(text.into())
         }
+    }
+}
+
+impl From<&Value> for Json {
+    fn from(value: &Value) -> Self {
+        Self::from_text(&value.to_string())
     }
 }
 
@@ -193,6 +201,41 @@ pub fn accepted_feed(delegation: &NewDelegation, target_as_sent: &str) -> Feed {
     }
 }
 
+/// Whether the change from `before` to `after` is worth telling: not that the target still works as before.
+#[must_use]
+pub fn is_news(before: &Life, after: &Life) -> bool {
+    let progress = |life: &Life| match &life.state {
+        State::Working(working) | State::Stuck(working) => working.progress.clone(),
+        State::Pending | State::Queued(_) | State::InputRequired(_) | State::Ended(_) => None,
+    };
+    let waits = |life: &Life| match &life.state {
+        State::Queued(wait) => Some((wait.waiting_for, wait.until)),
+        State::Pending
+        | State::Working(_)
+        | State::Stuck(_)
+        | State::InputRequired(_)
+        | State::Ended(_) => None,
+    };
+    before.status() != after.status()
+        || before.attempt != after.attempt
+        || after.status().is_terminal()
+        || progress(before) != progress(after)
+        || waits(before) != waits(after)
+}
+
+/// The request in the inbox of a poll-mode target (contract §6.4), as the published poller reads it: `envelope` is the
+/// whole `message/send`.
+#[must_use]
+pub fn request_row(terms: &Terms, envelope: Json, target: WorkspaceId, at: Timestamp) -> FeedRow {
+    FeedRow {
+        workspace: target,
+        activity_type: ActivityType::A2aReceive,
+        summary: Some(format!("{METHOD_SEND} \u{2192} {target} (queued for poll)").into()),
+        request_body: Some(envelope),
+        ..delegation_row(terms, METHOD_SEND, at)
+    }
+}
+
 /// What the change from `before` to `after` shows: a status event, or with an ending the result row, the reply when
 /// `push_reply`, and the final event. A late result shows nothing (rule 7).
 #[must_use]
@@ -204,23 +247,46 @@ pub fn advanced_feed(
     at: Timestamp,
 ) -> Feed {
     let status = after.status();
-    let super::State::Ended(ended) = &after.state else {
-        let payload = json!({
-            "delegation_id": terms.key.id.to_string(), "target_id": optional(terms.target), "status": status.as_str(),
-        });
+    if before.status().is_terminal() || !is_news(before, after) {
+        return Feed::default();
+    }
+    let State::Ended(ended) = &after.state else {
+        let payload = status_payload(terms, after);
         return Feed {
             events: vec![event(terms, EventName::DelegationStatus, &payload, at)],
             ..Feed::default()
         };
     };
-    if before.status().is_terminal() {
-        return Feed::default();
-    }
     Feed {
         rows: vec![result_row(terms, &ended.ending, status, at)],
         reply: push_reply.then(|| reply_row(terms, &ended.ending, at)),
         events: vec![ending_event(terms, &ended.ending, at)],
     }
+}
+
+fn status_payload(terms: &Terms, life: &Life) -> Value {
+    let mut fields = serde_json::Map::new();
+    let mut say = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
+    say("delegation_id", terms.key.id.to_string().into());
+    say("target_id", optional(terms.target));
+    say("status", life.status().as_str().into());
+    match &life.state {
+        State::Queued(wait) => say("waiting_for", wait.waiting_for.as_str().into()),
+        State::InputRequired(question) => say("question", preview(&question.text, 1000).into()),
+        State::Working(Working {
+            progress: Some(progress),
+            ..
+        }) => {
+            if let Some(message) = &progress.message {
+                say("message", preview(message, 1000).into());
+            }
+            if let Some(percent) = progress.percent {
+                say("percent", percent.into());
+            }
+        }
+        State::Pending | State::Working(_) | State::Stuck(_) | State::Ended(_) => {}
+    }
+    Value::Object(fields)
 }
 
 /// The authoritative `delegate_result` row: one for each ending (contract §4.6 R2, R4, R5 as product.md amends them).

@@ -8,6 +8,7 @@ mod feed;
 mod hierarchy;
 mod ids;
 mod invariants;
+mod line;
 mod retry;
 mod state;
 mod text;
@@ -16,13 +17,17 @@ mod transition;
 mod words;
 mod workspace;
 
-pub use delegation::{Accept, Advance, Idempotency, NewDelegation, Origin, Redelivery, Terms};
+pub use delegation::{
+    Accept, Advance, Idempotency, NewDelegation, Origin, Priority, Redelivery, Terms,
+};
 pub use event::{
-    Decision, Effect, Event, Ignored, Moment, Outcome, Report, Settled, Step, Unready, WorkPhase,
+    AskOutcome, Decision, Effect, Event, Ignored, Moment, Outcome, Report, Settled, Step, Unready,
+    WorkPhase,
 };
 pub use feed::{
     ActivityType, EventName, Feed, FeedEvent, FeedRow, Json, METHOD_DELEGATE,
-    METHOD_DELEGATE_RESULT, accepted_feed, advanced_feed, reply_row,
+    METHOD_DELEGATE_RESULT, METHOD_SEND, accepted_feed, advanced_feed, is_news, reply_row,
+    request_row,
 };
 pub use hierarchy::{Kinship, kinship};
 pub use ids::{
@@ -30,10 +35,11 @@ pub use ids::{
     RemoteTaskId, Revision, TokenId, WorkspaceId,
 };
 pub use invariants::{Audited, Violation, audit};
+pub use line::{BREAKER_FAILURES, Breaker, Hindrance, Line, LineView, Ticket};
 pub use retry::RetryPolicy;
 pub use state::{
-    Ended, Ending, ErrorClass, LateResult, Life, Phase, Question, State, Status, Wait, WaitingFor,
-    Working,
+    Ended, Ending, ErrorClass, Input, LateResult, Life, Phase, Progress, Question, State, Status,
+    Trouble, Wait, WaitingFor, Working,
 };
 pub use text::{preview, repair_json, sanitize};
 pub use time::Timestamp;

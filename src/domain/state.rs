@@ -63,8 +63,12 @@ words!(
         Address = "address",
         /// The target fetches its work itself.
         Poll = "poll",
-        /// The target works on as many tasks as it allows.
+        /// The target works on as many tasks as it allows, or others are before it in the line.
         Capacity = "capacity",
+        /// The target is asleep, paused or offline by its own word.
+        Offline = "offline",
+        /// So many tries came to nothing that the target is only probed.
+        Breaker = "breaker",
     }
 );
 
@@ -95,6 +99,10 @@ words!(
         BlockedAddress = "blocked_address",
         /// The target was removed.
         TargetRemoved = "target_removed",
+        /// The target could not be reached for as long as Baton keeps trying.
+        Exhausted = "retries_exhausted",
+        /// An operator dropped it from the target's line.
+        Dropped = "dropped",
         /// The deadline passed.
         Deadline = "deadline_exceeded",
         /// Baton's own fault.
@@ -102,11 +110,23 @@ words!(
     }
 );
 
+/// Tries in a row that came to nothing; back-off and the end of trying are counted from here (lesson Q04).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Trouble {
+    /// How many.
+    pub failures: u32,
+    /// When the first of them failed, or the target last showed that it lives.
+    pub since: Timestamp,
+}
+
 /// How far the target has come with an attempt, as far as it said.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Phase {
     /// It has said nothing yet.
-    Dispatched,
+    Dispatched {
+        /// What the tries before came to.
+        trouble: Option<Trouble>,
+    },
     /// It took the work.
     Received {
         /// Its own name for it, if it gave one.
@@ -124,10 +144,28 @@ impl Phase {
     #[must_use]
     pub const fn task(&self) -> Option<&RemoteTaskId> {
         match self {
-            Self::Dispatched => None,
+            Self::Dispatched { .. } => None,
             Self::Received { task } | Self::InProgress { task } => task.as_ref(),
         }
     }
+}
+
+/// What a party says of work under way.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Progress {
+    /// In words.
+    pub message: Option<Arc<str>>,
+    /// In hundredths.
+    pub percent: Option<u8>,
+}
+
+/// The caller's answer to a question, until the target has shown that it has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Input {
+    /// What was asked.
+    pub question: Arc<str>,
+    /// What the caller answered.
+    pub text: Arc<str>,
 }
 
 /// The target has the move.
@@ -137,6 +175,29 @@ pub struct Working {
     pub phase: Phase,
     /// When it last gave a sign; silence is counted from here.
     pub heard_at: Timestamp,
+    /// The last that was said of it.
+    pub progress: Option<Progress>,
+    /// The answer on its way to the target.
+    pub input: Option<Input>,
+}
+
+impl Working {
+    /// Work at `phase`, heard of at `heard_at`, of which nothing else is known.
+    #[must_use]
+    pub const fn new(phase: Phase, heard_at: Timestamp) -> Self {
+        Self {
+            phase,
+            heard_at,
+            progress: None,
+            input: None,
+        }
+    }
+
+    /// A request that leaves, or left, at `at`.
+    #[must_use]
+    pub const fn dispatched(at: Timestamp) -> Self {
+        Self::new(Phase::Dispatched { trouble: None }, at)
+    }
 }
 
 /// Why and until when a queued delegation waits.
@@ -144,8 +205,27 @@ pub struct Working {
 pub struct Wait {
     /// What for.
     pub waiting_for: WaitingFor,
-    /// The next look, never after the deadline.
+    /// The next look, never after the deadline; it may come earlier.
     pub until: Timestamp,
+    /// What the tries before came to.
+    pub trouble: Option<Trouble>,
+}
+
+impl Wait {
+    /// Whether the target has the request, so that it is not sent again: it queues it, or finds it in its inbox.
+    #[must_use]
+    pub const fn is_handed_over(&self) -> bool {
+        match self.waiting_for {
+            WaitingFor::TargetQueue | WaitingFor::Poll => true,
+            WaitingFor::Busy
+            | WaitingFor::Unreachable
+            | WaitingFor::Redelivery
+            | WaitingFor::Address
+            | WaitingFor::Capacity
+            | WaitingFor::Offline
+            | WaitingFor::Breaker => false,
+        }
+    }
 }
 
 /// The target asked, and waits for the caller.
@@ -235,13 +315,23 @@ impl Life {
         }
     }
 
+    /// The target's name for the work, while it is under way.
+    #[must_use]
+    pub fn task(&self) -> Option<&RemoteTaskId> {
+        match &self.state {
+            State::Working(working) | State::Stuck(working) => working.phase.task(),
+            State::InputRequired(question) => question.task.as_ref(),
+            State::Pending | State::Queued(_) | State::Ended(_) => None,
+        }
+    }
+
     /// The word for it.
     #[must_use]
     pub fn status(&self) -> Status {
         match &self.state {
             State::Pending => Status::Pending,
             State::Working(working) => match working.phase {
-                Phase::Dispatched => Status::Dispatched,
+                Phase::Dispatched { .. } => Status::Dispatched,
                 Phase::Received { .. } => Status::Received,
                 Phase::InProgress { .. } => Status::InProgress,
             },

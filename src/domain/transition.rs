@@ -1,19 +1,27 @@
 //! The life of a delegation: one pure function, total over states and events.
+//!
+//! Here is what Baton itself does and what time does; `target` holds what the target's answers mean, and `parties`
+//! what the caller, the target and an operator say of their own accord.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Attempt, Decision, Effect, Ended, Ending, ErrorClass, Event, Ignored, LateResult, Life, Moment,
-    Origin, Outcome, Phase, Question, Redelivery, Report, RetryPolicy, Settled, State, Step, Terms,
-    Timestamp, Unready, Wait, WaitingFor, WorkPhase, Working,
+    Attempt, Decision, Effect, Ended, Ending, ErrorClass, Event, Ignored, Life, Moment, Origin,
+    Phase, Redelivery, RetryPolicy, State, Step, Terms, Timestamp, Trouble, Unready, Wait,
+    WaitingFor, Working,
 };
+
+mod parties;
+mod target;
 
 /// What is the same for every delegation of a process.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Policy {
     /// How to wait between tries.
     pub retry: RetryPolicy,
+    /// How long a target that cannot be reached is tried, counted from the first failure.
+    pub give_up_after: Duration,
     /// Silence before `stuck`.
     pub stuck_after: Duration,
 }
@@ -37,24 +45,43 @@ pub fn transition(
         Event::SlotGranted => context.slot_granted(),
         Event::TargetUnready(unready) => context.target_unready(*unready),
         Event::Called { attempt, outcome } => context.called(*attempt, outcome),
+        Event::Asked {
+            attempt,
+            outcome,
+            target_deduplicates,
+        } => context.asked(*attempt, outcome, *target_deduplicates),
         Event::Restored {
             call_in_flight,
             target_deduplicates,
         } => context.restored(*call_in_flight, *target_deduplicates),
         Event::Reported(report) => context.reported(report),
-        Event::Elapsed => context.elapsed(),
+        Event::Heard {
+            by_target,
+            progress,
+        } => context.heard(*by_target, progress),
+        Event::Fetched => context.fetched(),
+        Event::InputGiven { text } => context.input_given(text),
+        Event::Cancelled { reason } => context.cancelled(reason),
+        Event::Dropped { detail } => context.dropped(detail),
+        Event::Elapsed { target_heard_at } => context.elapsed(*target_heard_at),
         Event::Abandoned { detail } => context.abandoned(detail),
     }
 }
 
-/// When [`Event::Elapsed`] will next mean something; never, once ended.
+/// When [`Event::Elapsed`] will next mean something; never, once ended. `hearing_since` as in [`Moment`].
 #[must_use]
-pub fn next_due(policy: &Policy, terms: &Terms, life: &Life) -> Option<Timestamp> {
+pub fn next_due(
+    policy: &Policy,
+    terms: &Terms,
+    life: &Life,
+    hearing_since: Timestamp,
+) -> Option<Timestamp> {
     let due = match &life.state {
         State::Ended(_) => return None,
-        State::Working(working) => working.heard_at.plus(policy.stuck_after),
-        State::Queued(wait) => wait.until,
-        State::Pending | State::InputRequired(_) | State::Stuck(_) => terms.deadline,
+        State::Working(working) => working.heard_at.max(hearing_since).plus(policy.stuck_after),
+        State::Pending | State::Queued(_) | State::InputRequired(_) | State::Stuck(_) => {
+            terms.deadline
+        }
     };
     Some(due.min(terms.deadline))
 }
@@ -69,131 +96,59 @@ struct Context<'a> {
 impl Context<'_> {
     fn slot_granted(&self) -> Decision {
         match &self.life.state {
-            State::Pending => self.send(),
-            State::Queued(wait) if wait.until <= self.moment.now => self.send(),
-            State::Queued(_) => Decision::Ignored(Ignored::NotDue),
-            State::Working(_) | State::InputRequired(_) | State::Stuck(_) => {
-                Decision::Ignored(Ignored::NotApplicable)
-            }
-            State::Ended(_) => Decision::Ignored(Ignored::AlreadyEnded),
+            State::Pending => self.send(None),
+            State::Queued(wait) if !wait.is_handed_over() => self.send(wait.trouble),
+            State::Queued(_)
+            | State::Working(_)
+            | State::InputRequired(_)
+            | State::Stuck(_)
+            | State::Ended(_) => self.not_applicable(),
         }
     }
 
-    fn send(&self) -> Decision {
+    fn send(&self, trouble: Option<Trouble>) -> Decision {
         let attempt = self.life.attempt.next();
-        let working = Working {
-            phase: Phase::Dispatched,
-            heard_at: self.moment.now,
-        };
-        Decision::Advance(Step {
-            life: Life {
-                attempt,
-                state: State::Working(working),
-            },
-            effect: Some(Effect::Send { attempt }),
-        })
+        let working = Working::new(Phase::Dispatched { trouble }, self.moment.now);
+        let effect = Some(Effect::Send { attempt });
+        advance(attempt, State::Working(working), effect)
     }
 
     fn target_unready(&self, unready: Unready) -> Decision {
+        let trouble = match &self.life.state {
+            State::Pending => None,
+            // What only changes the reason of waiting is not worth a commit.
+            State::Queued(wait) if !wait.is_handed_over() => wait.trouble,
+            // Whoever has it may be gone; the work itself cannot be asked for any more.
+            State::Queued(_) if unready == Unready::Removed => None,
+            State::Queued(_)
+            | State::Working(_)
+            | State::InputRequired(_)
+            | State::Stuck(_)
+            | State::Ended(_) => return self.not_applicable(),
+        };
         let waiting_for = match unready {
-            Unready::NoAddress => WaitingFor::Address,
-            Unready::Polls => WaitingFor::Poll,
-            Unready::AtCapacity => WaitingFor::Capacity,
             Unready::Removed => {
-                return match &self.life.state {
-                    State::Pending | State::Queued(_) => self.fail(
-                        ErrorClass::TargetRemoved,
-                        "the target workspace was removed",
-                    ),
-                    State::Working(_) | State::InputRequired(_) | State::Stuck(_) => {
-                        Decision::Ignored(Ignored::NotApplicable)
-                    }
-                    State::Ended(_) => Decision::Ignored(Ignored::AlreadyEnded),
-                };
+                return self.fail(
+                    ErrorClass::TargetRemoved,
+                    "the target workspace was removed",
+                );
             }
+            // It is put into the target's inbox by this very commit: a try of its own.
+            Unready::Polls => {
+                let state = self.waiting(WaitingFor::Poll, Duration::MAX, None);
+                return advance(self.life.attempt.next(), state, None);
+            }
+            Unready::NoAddress => WaitingFor::Address,
+            Unready::AtCapacity => WaitingFor::Capacity,
+            Unready::Busy => WaitingFor::Busy,
+            Unready::Unreachable => WaitingFor::Unreachable,
+            Unready::BreakerOpen => WaitingFor::Breaker,
+            Unready::Offline => WaitingFor::Offline,
         };
-        match &self.life.state {
-            State::Pending | State::Queued(_) => {
-                self.wait(waiting_for, self.policy.retry.slow_delay(self.moment.dice))
-            }
-            State::Working(_) | State::InputRequired(_) | State::Stuck(_) => {
-                Decision::Ignored(Ignored::NotApplicable)
-            }
-            State::Ended(_) => Decision::Ignored(Ignored::AlreadyEnded),
+        if matches!(&self.life.state, State::Queued(wait) if wait.waiting_for == waiting_for) {
+            return Decision::Ignored(Ignored::NothingNew);
         }
-    }
-
-    fn called(&self, attempt: Attempt, outcome: &Outcome) -> Decision {
-        match &self.life.state {
-            State::Ended(ended) => self.called_late(ended, outcome),
-            State::Pending | State::Queued(_) => Decision::Ignored(Ignored::StaleAttempt),
-            State::Working(_) | State::InputRequired(_) | State::Stuck(_) => {
-                if attempt == self.life.attempt {
-                    self.called_in_time(outcome)
-                } else {
-                    Decision::Ignored(Ignored::StaleAttempt)
-                }
-            }
-        }
-    }
-
-    fn called_in_time(&self, outcome: &Outcome) -> Decision {
-        let retry = &self.policy.retry;
-        let dice = self.moment.dice;
-        match outcome {
-            Outcome::Answered { text } => self.end(Ending::Completed {
-                text: Arc::clone(text),
-            }),
-            Outcome::Refused { class, detail } | Outcome::Malformed { class, detail } => {
-                self.fail(*class, detail)
-            }
-            Outcome::NotDelivered { .. } => self.wait(
-                WaitingFor::Unreachable,
-                retry.delay(self.life.attempt.0, dice),
-            ),
-            Outcome::DeliveredUnknown {
-                class,
-                detail,
-                target_deduplicates,
-            } => self.unknown(*class, detail, *target_deduplicates),
-            Outcome::Busy { retry_after } => self.wait(
-                WaitingFor::Busy,
-                retry.delay_after(*retry_after, self.life.attempt.0, dice),
-            ),
-            Outcome::TargetQueued => self.wait(WaitingFor::TargetQueue, Duration::MAX),
-            Outcome::NonFinal { task, phase } => {
-                let task = task.clone();
-                let state = match phase {
-                    WorkPhase::Submitted => self.working(Phase::Received { task }),
-                    WorkPhase::Working => self.working(Phase::InProgress { task }),
-                    WorkPhase::InputRequired { text } => State::InputRequired(Box::new(Question {
-                        task,
-                        text: Arc::clone(text),
-                    })),
-                };
-                self.rest(state)
-            }
-        }
-    }
-
-    /// Rule 7: the first answer that comes too late is kept, unless it only repeats the recorded one.
-    fn called_late(&self, ended: &Ended, outcome: &Outcome) -> Decision {
-        let Outcome::Answered { text } = outcome else {
-            return Decision::Ignored(Ignored::AlreadyEnded);
-        };
-        let repeats =
-            matches!(&ended.ending, Ending::Completed { text: recorded } if recorded == text);
-        if repeats || ended.late.is_some() {
-            return Decision::Ignored(Ignored::AlreadyEnded);
-        }
-        let late = Some(LateResult {
-            text: Arc::clone(text),
-            at: self.moment.now,
-        });
-        self.rest(State::Ended(Box::new(Ended {
-            late,
-            ..ended.clone()
-        })))
+        self.rest(self.waiting(waiting_for, Duration::MAX, trouble))
     }
 
     /// Rule 6: what may have reached the target is never blindly sent twice.
@@ -203,55 +158,33 @@ impl Context<'_> {
             Redelivery::IfIdempotent => target_deduplicates,
             Redelivery::Always => true,
         };
-        if resend {
-            let delay = self
-                .policy
-                .retry
-                .delay(self.life.attempt.0, self.moment.dice);
-            self.wait(WaitingFor::Redelivery, delay)
+        let trouble = self.another_failure();
+        if resend && !self.is_exhausted(trouble) {
+            let delay = self.policy.retry.delay(trouble.failures, self.moment.dice);
+            self.try_again(WaitingFor::Redelivery, delay, trouble)
         } else {
             self.fail(class, detail)
         }
     }
 
     fn restored(&self, call_in_flight: bool, target_deduplicates: bool) -> Decision {
-        match &self.life.state {
-            State::Working(working) | State::Stuck(working) => {
-                let unanswered =
-                    working.phase == Phase::Dispatched && self.terms.origin == Origin::Delegated;
-                if call_in_flight || !unanswered {
-                    return Decision::Ignored(Ignored::NotApplicable);
-                }
-                let detail: Arc<str> = "the service restarted while the target was working, and the target gave no task to ask for".into();
-                self.unknown(ErrorClass::OutcomeUnknown, &detail, target_deduplicates)
+        let (State::Working(working) | State::Stuck(working)) = &self.life.state else {
+            return self.not_applicable();
+        };
+        let unanswered = match working.phase {
+            Phase::Dispatched { .. } => self.terms.origin == Origin::Delegated,
+            Phase::Received { .. } | Phase::InProgress { .. } => {
+                working.input.is_some() && working.phase.task().is_none()
             }
-            State::Pending | State::Queued(_) | State::InputRequired(_) => {
-                Decision::Ignored(Ignored::NotApplicable)
-            }
-            State::Ended(_) => Decision::Ignored(Ignored::AlreadyEnded),
+        };
+        if call_in_flight || !unanswered {
+            return self.not_applicable();
         }
+        let detail: Arc<str> = "the service restarted while the target was working, and the target gave no task to ask for".into();
+        self.unknown(ErrorClass::OutcomeUnknown, &detail, target_deduplicates)
     }
 
-    fn reported(&self, report: &Report) -> Decision {
-        match &self.life.state {
-            State::Ended(ended) => Decision::Settled(settle(&ended.ending, report)),
-            State::Pending
-            | State::Working(_)
-            | State::Queued(_)
-            | State::InputRequired(_)
-            | State::Stuck(_) => match report {
-                Report::Completed { text } => self.end(Ending::Completed {
-                    text: Arc::clone(text),
-                }),
-                Report::Failed { detail } if detail.trim().is_empty() => {
-                    self.fail(ErrorClass::Reported, "reported as failed, without a reason")
-                }
-                Report::Failed { detail } => self.fail(ErrorClass::Reported, detail),
-            },
-        }
-    }
-
-    fn elapsed(&self) -> Decision {
+    fn elapsed(&self, target_heard_at: Option<Timestamp>) -> Decision {
         let now = self.moment.now;
         if let State::Ended(_) = &self.life.state {
             return Decision::Ignored(Ignored::AlreadyEnded);
@@ -262,40 +195,72 @@ impl Context<'_> {
                 "the deadline passed before the target answered",
             );
         }
-        match &self.life.state {
-            State::Working(working) if now >= working.heard_at.plus(self.policy.stuck_after) => {
-                self.rest(State::Stuck(working.clone()))
-            }
-            State::Pending
-            | State::Working(_)
-            | State::Queued(_)
-            | State::InputRequired(_)
-            | State::Stuck(_)
-            | State::Ended(_) => Decision::Ignored(Ignored::NotDue),
+        let (State::Working(working) | State::Stuck(working)) = &self.life.state else {
+            return Decision::Ignored(Ignored::NotDue);
+        };
+        let heard_at = working.heard_at.max(target_heard_at.unwrap_or_default());
+        let silent_since = heard_at.max(self.moment.hearing_since);
+        let is_silent = now >= silent_since.plus(self.policy.stuck_after);
+        let was_stuck = matches!(self.life.state, State::Stuck(_));
+        if !is_silent && heard_at > working.heard_at {
+            let heard = Working {
+                heard_at,
+                ..working.clone()
+            };
+            self.rest(State::Working(heard))
+        } else if is_silent && !was_stuck {
+            self.rest(State::Stuck(working.clone()))
+        } else {
+            Decision::Ignored(Ignored::NotDue)
         }
     }
 
     fn abandoned(&self, detail: &Arc<str>) -> Decision {
-        match &self.life.state {
-            State::Ended(_) => Decision::Ignored(Ignored::AlreadyEnded),
-            State::Pending
-            | State::Working(_)
-            | State::Queued(_)
-            | State::InputRequired(_)
-            | State::Stuck(_) => self.fail(ErrorClass::Internal, detail),
+        if let State::Ended(_) = &self.life.state {
+            return Decision::Ignored(Ignored::AlreadyEnded);
+        }
+        self.fail(ErrorClass::Internal, detail)
+    }
+
+    /// The trouble so far with one failure more. Before the first, and while Baton itself could not hear, no time counts.
+    fn another_failure(&self) -> Trouble {
+        let Moment {
+            now, hearing_since, ..
+        } = self.moment;
+        let before = match &self.life.state {
+            State::Working(working) | State::Stuck(working) => match working.phase {
+                Phase::Dispatched { trouble } => trouble,
+                Phase::Received { .. } | Phase::InProgress { .. } => None,
+            },
+            State::Queued(wait) => wait.trouble,
+            State::Pending | State::InputRequired(_) | State::Ended(_) => None,
+        };
+        Trouble {
+            failures: before
+                .map_or(0, |trouble| trouble.failures)
+                .saturating_add(1),
+            since: before.map_or(now, |trouble| trouble.since.max(hearing_since).min(now)),
         }
     }
 
-    const fn working(&self, phase: Phase) -> State {
-        State::Working(Working {
-            phase,
-            heard_at: self.moment.now,
-        })
+    fn is_exhausted(&self, trouble: Trouble) -> bool {
+        self.moment.now >= trouble.since.plus(self.policy.give_up_after)
     }
 
-    fn wait(&self, waiting_for: WaitingFor, delay: Duration) -> Decision {
+    /// Waits after a try that came to nothing; the last try is made when trying ends.
+    fn try_again(&self, waiting_for: WaitingFor, delay: Duration, trouble: Trouble) -> Decision {
+        let end = trouble.since.plus(self.policy.give_up_after);
+        let left = end.since(self.moment.now);
+        self.rest(self.waiting(waiting_for, delay.min(left), Some(trouble)))
+    }
+
+    fn waiting(&self, waiting_for: WaitingFor, delay: Duration, trouble: Option<Trouble>) -> State {
         let until = self.moment.now.plus(delay).min(self.terms.deadline);
-        self.rest(State::Queued(Wait { waiting_for, until }))
+        State::Queued(Wait {
+            waiting_for,
+            until,
+            trouble,
+        })
     }
 
     fn fail(&self, class: ErrorClass, detail: &str) -> Decision {
@@ -305,36 +270,42 @@ impl Context<'_> {
         })
     }
 
+    /// Ends it. What the target goes on with, unless it ended the work itself, it is told to leave.
     fn end(&self, ending: Ending) -> Decision {
-        self.rest(State::Ended(Box::new(Ended {
+        let unwanted = match &ending {
+            Ending::Cancelled { .. } => true,
+            Ending::Failed { class, .. } => {
+                matches!(class, ErrorClass::Deadline | ErrorClass::Internal)
+            }
+            Ending::Completed { .. } => false,
+        };
+        let task = self.life.task().filter(|_| unwanted).cloned();
+        let ended = State::Ended(Box::new(Ended {
             ending,
             at: self.moment.now,
             late: None,
-        })))
+        }));
+        let effect = task.map(|task| Effect::CancelRemote { task });
+        advance(self.life.attempt, ended, effect)
     }
 
-    const fn rest(&self, state: State) -> Decision {
-        Decision::Advance(Step {
-            life: Life {
-                attempt: self.life.attempt,
-                state,
-            },
-            effect: None,
+    fn rest(&self, state: State) -> Decision {
+        advance(self.life.attempt, state, None)
+    }
+
+    fn not_applicable(&self) -> Decision {
+        Decision::Ignored(match &self.life.state {
+            State::Ended(_) => Ignored::AlreadyEnded,
+            State::Pending
+            | State::Working(_)
+            | State::Queued(_)
+            | State::InputRequired(_)
+            | State::Stuck(_) => Ignored::NotApplicable,
         })
     }
 }
 
-fn settle(recorded: &Ending, report: &Report) -> Settled {
-    let same = match (recorded, report) {
-        (Ending::Completed { .. }, Report::Completed { .. })
-        | (Ending::Failed { .. }, Report::Failed { .. }) => true,
-        (Ending::Completed { .. }, Report::Failed { .. })
-        | (Ending::Failed { .. }, Report::Completed { .. })
-        | (Ending::Cancelled { .. }, Report::Completed { .. } | Report::Failed { .. }) => false,
-    };
-    if same {
-        Settled::Repeat(recorded.clone())
-    } else {
-        Settled::Contradiction(recorded.clone())
-    }
+fn advance(attempt: Attempt, state: State, effect: Option<Effect>) -> Decision {
+    let life = Life { attempt, state };
+    Decision::Advance(Step { life, effect })
 }

@@ -14,6 +14,7 @@ const START: Timestamp = Timestamp(1_000_000_000);
 fn policy() -> Policy {
     Policy {
         retry: RetryPolicy::default(),
+        give_up_after: Duration::from_mins(20),
         stuck_after: Duration::from_mins(10),
     }
 }
@@ -25,6 +26,7 @@ fn terms(redelivery: Redelivery, origin: Origin) -> Terms {
         target: Some(WorkspaceId::mint()),
         origin,
         redelivery,
+        priority: Priority::default(),
         deadline: START.plus(HOUR),
         created_at: START,
         traceparent: None,
@@ -37,7 +39,11 @@ fn delegated() -> Terms {
 
 fn at(seconds: u64) -> Moment {
     let now = START.plus(Duration::from_secs(seconds));
-    Moment { now, dice: 0.5 }
+    Moment {
+        now,
+        dice: 0.5,
+        hearing_since: START,
+    }
 }
 
 fn text(text: &str) -> Arc<str> {
@@ -55,20 +61,15 @@ fn ended(ending: Ending) -> State {
 
 /// One of each shape that a life can have; attempt 2 where there was one.
 fn lives() -> Vec<(&'static str, Life)> {
-    let working = |phase| Working {
-        phase,
-        heard_at: START,
-    };
+    let working = |phase| Working::new(phase, START);
+    let silent = || Phase::Dispatched { trouble: None };
     let second = |state| Life {
         attempt: Attempt(2),
         state,
     };
     vec![
         ("pending", Life::new(State::Pending)),
-        (
-            "dispatched",
-            second(State::Working(working(Phase::Dispatched))),
-        ),
+        ("dispatched", second(State::Working(working(silent())))),
         (
             "received",
             second(State::Working(working(Phase::Received {
@@ -86,6 +87,18 @@ fn lives() -> Vec<(&'static str, Life)> {
             second(State::Queued(Wait {
                 waiting_for: WaitingFor::Unreachable,
                 until: at(30).now,
+                trouble: Some(Trouble {
+                    failures: 1,
+                    since: START,
+                }),
+            })),
+        ),
+        (
+            "queued at target",
+            second(State::Queued(Wait {
+                waiting_for: WaitingFor::Poll,
+                until: delegated().deadline,
+                trouble: None,
             })),
         ),
         (
@@ -95,7 +108,7 @@ fn lives() -> Vec<(&'static str, Life)> {
                 text: text("?"),
             }))),
         ),
-        ("stuck", second(State::Stuck(working(Phase::Dispatched)))),
+        ("stuck", second(State::Stuck(working(silent())))),
         (
             "completed",
             second(ended(Ending::Completed { text: text("done") })),
@@ -179,6 +192,42 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
     ]
 }
 
+/// What a target may say of its task.
+fn asked() -> Vec<(&'static str, Event)> {
+    let event = |outcome| Event::Asked {
+        attempt: Attempt(2),
+        outcome,
+        target_deduplicates: false,
+    };
+    let detail = || text("?");
+    let told = |name: &str| {
+        let outcome = outcomes().into_iter().find(|(other, _)| *other == name);
+        event(AskOutcome::Told(outcome.unwrap().1))
+    };
+    vec![
+        ("answered", told("answered")),
+        ("refused", told("refused")),
+        ("submitted", told("submitted")),
+        ("working", told("working")),
+        ("asks", told("asks")),
+        (
+            "no such task",
+            event(AskOutcome::NoSuchTask { detail: detail() }),
+        ),
+        (
+            "unsupported",
+            event(AskOutcome::Unsupported { detail: detail() }),
+        ),
+        (
+            "later",
+            event(AskOutcome::Later {
+                retry_after: None,
+                detail: detail(),
+            }),
+        ),
+    ]
+}
+
 /// Every event, the calls of the present attempt and of an older one.
 fn events() -> Vec<(String, Event)> {
     let mut events = vec![
@@ -220,7 +269,46 @@ fn events() -> Vec<(String, Event)> {
             "reported failed, no reason".to_owned(),
             Event::Reported(Report::Failed { detail: text(" ") }),
         ),
-        ("elapsed".to_owned(), Event::Elapsed),
+        (
+            "target heartbeat".to_owned(),
+            Event::Heard {
+                by_target: true,
+                progress: Progress::default(),
+            },
+        ),
+        (
+            "caller heartbeat".to_owned(),
+            Event::Heard {
+                by_target: false,
+                progress: Progress::default(),
+            },
+        ),
+        ("fetched".to_owned(), Event::Fetched),
+        ("input".to_owned(), Event::InputGiven { text: text("!") }),
+        (
+            "cancel".to_owned(),
+            Event::Cancelled {
+                reason: text("enough"),
+            },
+        ),
+        (
+            "drop".to_owned(),
+            Event::Dropped {
+                detail: text("stale"),
+            },
+        ),
+        (
+            "elapsed".to_owned(),
+            Event::Elapsed {
+                target_heard_at: None,
+            },
+        ),
+        (
+            "elapsed, target alive".to_owned(),
+            Event::Elapsed {
+                target_heard_at: Some(at(100).now),
+            },
+        ),
         (
             "abandoned".to_owned(),
             Event::Abandoned {
@@ -232,6 +320,10 @@ fn events() -> Vec<(String, Event)> {
         Unready::NoAddress,
         Unready::Polls,
         Unready::AtCapacity,
+        Unready::Busy,
+        Unready::Unreachable,
+        Unready::BreakerOpen,
+        Unready::Offline,
         Unready::Removed,
     ] {
         events.push((
@@ -243,6 +335,9 @@ fn events() -> Vec<(String, Event)> {
         events.push((format!("called: {name}"), called(2, outcome.clone())));
         events.push((format!("called before: {name}"), called(1, outcome)));
     }
+    for (name, outcome) in asked() {
+        events.push((format!("asked: {name}"), outcome));
+    }
     events
 }
 
@@ -252,6 +347,7 @@ fn cell(decision: &Decision) -> String {
         Decision::Ignored(Ignored::AlreadyEnded) => return "ended".to_owned(),
         Decision::Ignored(Ignored::NotApplicable) => return "–".to_owned(),
         Decision::Ignored(Ignored::NotDue) => return "not due".to_owned(),
+        Decision::Ignored(Ignored::NothingNew) => return "known".to_owned(),
         Decision::Ignored(Ignored::StaleAttempt) => return "stale".to_owned(),
         Decision::Settled(Settled::Repeat(_)) => return "= 200".to_owned(),
         Decision::Settled(Settled::Contradiction(_)) => return "≠ 409".to_owned(),
@@ -272,8 +368,11 @@ fn cell(decision: &Decision) -> String {
             format!("**{word}**")
         }
     };
-    if let Some(Effect::Send { attempt }) = step.effect {
-        write!(cell, " #{attempt}, send").unwrap();
+    match &step.effect {
+        Some(Effect::Send { attempt }) => write!(cell, " #{attempt}, send").unwrap(),
+        Some(Effect::Continue { attempt, .. }) => write!(cell, " #{attempt}, send input").unwrap(),
+        Some(Effect::CancelRemote { .. }) => cell.push_str(", cancel there"),
+        None => {}
     }
     cell
 }
@@ -293,7 +392,7 @@ fn table() -> String {
         (" at the deadline", at(3600)),
     ] {
         for (name, event) in events() {
-            let looks_at_time = matches!(event, Event::Elapsed | Event::SlotGranted);
+            let looks_at_time = matches!(event, Event::Elapsed { .. } | Event::SlotGranted);
             if looks_at_time || when.is_empty() {
                 let decide = |(_, life): &(_, Life)| {
                     cell(&transition(&policy(), &delegated(), life, &event, moment))
@@ -325,10 +424,7 @@ fn the_whole_table_is_as_documented() {
 fn redelivery_decides_what_an_unknown_outcome_means() {
     let life = Life {
         attempt: Attempt(1),
-        state: State::Working(Working {
-            phase: Phase::Dispatched,
-            heard_at: START,
-        }),
+        state: State::Working(Working::dispatched(START)),
     };
     for (redelivery, target_deduplicates, resent) in [
         (Redelivery::Never, true, false),
@@ -372,10 +468,7 @@ fn redelivery_decides_what_an_unknown_outcome_means() {
 
 #[test]
 fn what_the_agent_sent_itself_is_never_sent_by_baton() {
-    let life = Life::new(State::Working(Working {
-        phase: Phase::Dispatched,
-        heard_at: START,
-    }));
+    let life = Life::new(State::Working(Working::dispatched(START)));
     for origin in [Origin::Recorded, Origin::Adopted] {
         let event = Event::Restored {
             call_in_flight: false,
@@ -396,10 +489,7 @@ fn what_the_agent_sent_itself_is_never_sent_by_baton() {
 fn a_wait_never_reaches_beyond_the_deadline() {
     let life = Life {
         attempt: Attempt(1),
-        state: State::Working(Working {
-            phase: Phase::Dispatched,
-            heard_at: START,
-        }),
+        state: State::Working(Working::dispatched(START)),
     };
     let busy = called(
         1,
@@ -412,7 +502,7 @@ fn a_wait_never_reaches_beyond_the_deadline() {
         panic!()
     };
     assert_eq!(
-        next_due(&policy(), &delegated(), &step.life),
+        next_due(&policy(), &delegated(), &step.life, START),
         Some(START.plus(HOUR))
     );
 }

@@ -39,6 +39,23 @@ words!(
     }
 );
 
+impl WorkspaceStatus {
+    /// Whether an agent in this state may be called. One that never spoke may still listen (lesson Q09).
+    #[must_use]
+    pub const fn takes_calls(self) -> bool {
+        match self {
+            Self::Provisioning
+            | Self::Online
+            | Self::Degraded
+            | Self::Failed
+            | Self::AwaitingAgent => true,
+            Self::Offline | Self::Removed | Self::Paused | Self::Hibernated | Self::Hibernating => {
+                false
+            }
+        }
+    }
+}
+
 /// A workspace as stored (contract §3, `workspaces`).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Workspace {

@@ -19,8 +19,8 @@ use super::traceparent::traceparent;
 use crate::clock;
 use crate::delegation::Reported;
 use crate::domain::{
-    DelegationId, DelegationKey, Ending, NewDelegation, Origin, Phase, Redelivery, Report, State,
-    Terms, Working, WorkspaceId,
+    DelegationId, DelegationKey, Ending, NewDelegation, Origin, Priority, Redelivery, Report,
+    State, Terms, Working, WorkspaceId,
 };
 use crate::store::Acceptance;
 
@@ -56,6 +56,7 @@ pub(crate) async fn delegate(
         target: Some(order.target),
         origin: Origin::Delegated,
         redelivery: order.redelivery,
+        priority: order.priority,
         deadline: now.plus(order.deadline.unwrap_or(state.settings.deadline)),
         created_at: now,
         traceparent: traceparent(request.headers()),
@@ -66,6 +67,7 @@ pub(crate) async fn delegate(
         idempotency: order.idempotency(),
         task: order.task,
         state: State::Pending,
+        retry_of: None,
     };
     let target_as_sent = order.target_as_sent;
     match state.delegations.begin(delegation, &target_as_sent).await? {
@@ -123,16 +125,15 @@ pub(crate) async fn record(
             target: Some(target),
             origin: Origin::Recorded,
             redelivery: Redelivery::Never,
+            priority: Priority::default(),
             deadline: now.plus(state.settings.deadline),
             created_at: now,
             traceparent: traceparent(request.headers()),
         },
         task: Arc::clone(&task),
         idempotency: None,
-        state: State::Working(Working {
-            phase: Phase::Dispatched,
-            heard_at: now,
-        }),
+        state: State::Working(Working::dispatched(now)),
+        retry_of: None,
     };
     if let Acceptance::IdTaken = state.delegations.begin(delegation, &target_as_sent).await? {
         same_as_recorded(&state, key, target, task).await?;

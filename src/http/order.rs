@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::body::Fields;
 use super::error::{ApiError, Fault};
 use crate::config::MAX_DEADLINE_S;
-use crate::domain::{Idempotency, Redelivery, WorkspaceId};
+use crate::domain::{Idempotency, Priority, Redelivery, WorkspaceId};
 
 /// The longest idempotency key that is stored as it is.
 const MAX_KEY_BYTES: usize = 1024;
@@ -25,6 +25,7 @@ pub(crate) struct Order {
     key: Option<String>,
     pub(crate) deadline: Option<Duration>,
     pub(crate) redelivery: Redelivery,
+    pub(crate) priority: Priority,
 }
 
 impl Order {
@@ -36,6 +37,7 @@ impl Order {
         let key = fields.text("idempotency_key").map_err(invalid)?;
         let deadline = deadline(&fields).map_err(invalid)?;
         let redelivery = redelivery(&fields).map_err(invalid)?;
+        let priority = priority(&fields).map_err(invalid)?;
         Ok(Self {
             target: target(&target_as_sent)?,
             target_as_sent,
@@ -43,6 +45,7 @@ impl Order {
             key,
             deadline,
             redelivery,
+            priority,
         })
     }
 
@@ -81,6 +84,19 @@ fn redelivery(fields: &Fields) -> Result<Redelivery, Fault> {
         "redelivery",
         "must be 'never', 'if_idempotent' or 'always'",
     ))
+}
+
+fn priority(fields: &Fields) -> Result<Priority, Fault> {
+    let Some(number) = fields.integer("priority")? else {
+        return Ok(Priority::default());
+    };
+    match u8::try_from(number) {
+        Ok(number @ 0..=100) => Ok(Priority(number)),
+        _ => Err(Fault::new(
+            "priority",
+            "must be a whole number from 0 to 100",
+        )),
+    }
 }
 
 /// What a key was used for: the target and the task, nothing else (product.md).

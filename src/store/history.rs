@@ -13,7 +13,11 @@ pub(crate) fn history_entry(life: &Life, at: Timestamp) -> HistoryEntry {
         (!text.is_empty()).then(|| preview(&sanitize(text), DETAIL_BYTES).into())
     };
     let detail = match &life.state {
-        State::Pending | State::Working(_) | State::Stuck(_) => None,
+        State::Pending | State::Stuck(_) => None,
+        State::Working(working) => {
+            let progress = working.progress.as_ref();
+            progress.and_then(|progress| short(progress.message.as_deref()?))
+        }
         State::Queued(wait) => short(wait.waiting_for.as_str()),
         State::InputRequired(question) => short(&question.text),
         State::Ended(ended) if ended.late.is_some() => short("a late result was kept"),
@@ -38,6 +42,6 @@ pub(crate) fn history_json(value: &impl serde::Serialize) -> J {
 }
 
 /// Whether this change adds to the history: a delegation that is retried for days must not grow without bound.
-pub(crate) fn is_told(advance: &Advance) -> bool {
-    advance.revision.0 <= 200 || advance.life.status().is_terminal()
+pub(crate) fn is_kept(advance: &Advance) -> bool {
+    advance.told && (advance.revision.0 <= 200 || advance.life.status().is_terminal())
 }

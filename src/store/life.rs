@@ -16,9 +16,9 @@ use super::schema::delegations;
 use super::types::{Id, J, Ts};
 use super::{Error, Loaded};
 use crate::domain::{
-    Accept, Attempt, DelegationId, DelegationKey, Ended, Ending, ErrorClass, Incarnation,
-    LateResult, Life, Origin, Phase, Question, Redelivery, RemoteTaskId, Revision, State, Status,
-    Terms, Wait, WaitingFor, Working, WorkspaceId, sanitize,
+    Accept, Attempt, DelegationId, DelegationKey, Ended, Ending, ErrorClass, Incarnation, Input,
+    LateResult, Life, Origin, Phase, Priority, Progress, Question, Redelivery, RemoteTaskId,
+    Revision, State, Status, Terms, Trouble, Wait, WaitingFor, Working, WorkspaceId, sanitize,
 };
 
 /// How much of a task or a result a list shows, in bytes.
@@ -61,6 +61,11 @@ pub(crate) struct LifeColumns<'a> {
     pub(crate) task_id: Option<Cow<'a, str>>,
     pub(crate) phase: Option<&'a str>,
     pub(crate) question: Option<Cow<'a, str>>,
+    pub(crate) input: Option<Cow<'a, str>>,
+    pub(crate) failures: Option<i32>,
+    pub(crate) failing_since: Option<Ts>,
+    pub(crate) progress_message: Option<Cow<'a, str>>,
+    pub(crate) progress_percent: Option<i32>,
     pub(crate) result_text: Option<Cow<'a, str>>,
     pub(crate) error_class: Option<&'a str>,
     pub(crate) error_detail: Option<Cow<'a, str>>,
@@ -78,22 +83,16 @@ impl<'a> LifeColumns<'a> {
     pub(crate) fn of(life: &'a Life) -> Self {
         let mut columns = Self {
             status: life.status().as_str(),
-            attempt: i32::try_from(life.attempt.0).unwrap_or(i32::MAX),
+            attempt: stored_count(life.attempt.0),
             ..Self::default()
         };
         match &life.state {
             State::Pending => {}
-            State::Working(working) | State::Stuck(working) => {
-                columns.phase = Some(match working.phase {
-                    Phase::Dispatched => PHASE_DISPATCHED,
-                    Phase::Received { .. } => PHASE_RECEIVED,
-                    Phase::InProgress { .. } => PHASE_IN_PROGRESS,
-                });
-                columns.task_id = working.phase.task().map(|task| sanitize(&task.0));
-            }
+            State::Working(working) | State::Stuck(working) => columns.work(working),
             State::Queued(wait) => {
                 columns.waiting_for = Some(wait.waiting_for.as_str());
                 columns.next_attempt_at = Some(wait.until.into());
+                columns.trouble(wait.trouble);
             }
             State::InputRequired(question) => {
                 columns.task_id = question.task.as_ref().map(|task| sanitize(&task.0));
@@ -102,6 +101,31 @@ impl<'a> LifeColumns<'a> {
             State::Ended(ended) => columns.end(ended),
         }
         columns
+    }
+
+    fn work(&mut self, working: &'a Working) {
+        self.phase = Some(match working.phase {
+            Phase::Dispatched { trouble } => {
+                self.trouble(trouble);
+                PHASE_DISPATCHED
+            }
+            Phase::Received { .. } => PHASE_RECEIVED,
+            Phase::InProgress { .. } => PHASE_IN_PROGRESS,
+        });
+        self.task_id = working.phase.task().map(|task| sanitize(&task.0));
+        if let Some(progress) = &working.progress {
+            self.progress_message = progress.message.as_deref().map(sanitize);
+            self.progress_percent = progress.percent.map(i32::from);
+        }
+        if let Some(input) = &working.input {
+            self.question = Some(sanitize(&input.question));
+            self.input = Some(sanitize(&input.text));
+        }
+    }
+
+    fn trouble(&mut self, trouble: Option<Trouble>) {
+        self.failures = trouble.map(|trouble| stored_count(trouble.failures));
+        self.failing_since = trouble.map(|trouble| trouble.since.into());
     }
 
     fn end(&mut self, ended: &'a Ended) {
@@ -140,6 +164,7 @@ pub(crate) struct NewRow<'a> {
     task_preview: Cow<'a, str>,
     origin: &'a str,
     redelivery: &'a str,
+    priority: i32,
     #[diesel(embed)]
     life: LifeColumns<'a>,
     last_heartbeat: Option<Ts>,
@@ -170,6 +195,7 @@ impl<'a> NewRow<'a> {
             task_preview: head_of(sanitize(&delegation.task)),
             origin: terms.origin.as_str(),
             redelivery: terms.redelivery.as_str(),
+            priority: terms.priority.0.into(),
             life: LifeColumns::of(life),
             last_heartbeat: heard_at(life),
             deadline: terms.deadline.into(),
@@ -201,7 +227,11 @@ pub(crate) fn id_text(id: &DelegationId) -> Cow<'static, str> {
 
 /// An incarnation as it is stored.
 pub(crate) fn stored_incarnation(incarnation: Incarnation) -> i32 {
-    i32::try_from(incarnation.0).unwrap_or(i32::MAX)
+    stored_count(incarnation.0)
+}
+
+fn stored_count(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
 }
 
 /// What an actor needs of a delegation, as read.
@@ -213,6 +243,7 @@ pub(crate) struct LoadedRow {
     pub(crate) callee_id: Option<Id>,
     origin: String,
     redelivery: String,
+    priority: i32,
     deadline: Ts,
     created_at: Ts,
     traceparent: Option<String>,
@@ -224,6 +255,11 @@ pub(crate) struct LoadedRow {
     phase: Option<String>,
     last_heartbeat: Option<Ts>,
     question: Option<String>,
+    input: Option<String>,
+    failures: Option<i32>,
+    failing_since: Option<Ts>,
+    progress_message: Option<String>,
+    progress_percent: Option<i32>,
     result_text: Option<String>,
     error_class: Option<String>,
     error_detail: Option<String>,
@@ -259,6 +295,21 @@ pub(crate) fn count(column: &'static str, value: i32) -> Result<u32, Error> {
     u32::try_from(value).map_err(|_out_of_range| unreadable(column, value.to_string()))
 }
 
+fn trouble(failures: Option<i32>, since: Option<Ts>) -> Result<Option<Trouble>, Error> {
+    match (failures, since) {
+        (Some(failures), Some(since)) => Ok(Some(Trouble {
+            failures: count("failures", failures)?,
+            since: since.into(),
+        })),
+        (None, None) => Ok(None),
+        (Some(_), None) | (None, Some(_)) => Err(unreadable("failing_since", "one of two")),
+    }
+}
+
+fn small(column: &'static str, value: i32) -> Result<u8, Error> {
+    u8::try_from(value).map_err(|_out_of_range| unreadable(column, value.to_string()))
+}
+
 impl LoadedRow {
     /// Reads the whole of it.
     pub(crate) fn read(self) -> Result<Loaded, Error> {
@@ -270,6 +321,7 @@ impl LoadedRow {
             target: self.callee_id.map(|id| WorkspaceId(id.0)),
             origin: word("origin", &self.origin, Origin::parse)?,
             redelivery: word("redelivery", &self.redelivery, Redelivery::parse)?,
+            priority: Priority(small("priority", self.priority)?),
             deadline: self.deadline.into(),
             created_at: self.created_at.into(),
             traceparent: self.traceparent.as_deref().map(Into::into),
@@ -322,6 +374,7 @@ impl LoadedRow {
                     WaitingFor::parse,
                 )?,
                 until: present("next_attempt_at", self.next_attempt_at)?.into(),
+                trouble: trouble(self.failures, self.failing_since)?,
             }),
             Status::InputRequired => State::InputRequired(Box::new(Question {
                 task: self.task_id.map(|task| RemoteTaskId(task.into())),
@@ -339,13 +392,38 @@ impl LoadedRow {
             .as_deref()
             .map(|task| RemoteTaskId(task.into()));
         let phase = match present("phase", self.phase.as_deref())? {
-            PHASE_DISPATCHED => Phase::Dispatched,
+            PHASE_DISPATCHED => Phase::Dispatched {
+                trouble: trouble(self.failures, self.failing_since)?,
+            },
             PHASE_RECEIVED => Phase::Received { task },
             PHASE_IN_PROGRESS => Phase::InProgress { task },
             other => return Err(unreadable("phase", other)),
         };
-        let heard_at = present("last_heartbeat", self.last_heartbeat)?.into();
-        Ok(Working { phase, heard_at })
+        Ok(Working {
+            phase,
+            heard_at: present("last_heartbeat", self.last_heartbeat)?.into(),
+            progress: self.progress()?,
+            input: self.input()?,
+        })
+    }
+
+    fn progress(&self) -> Result<Option<Progress>, Error> {
+        let percent = self.progress_percent;
+        let percent = percent.map(|percent| small("progress_percent", percent));
+        let progress = Progress {
+            message: self.progress_message.as_deref().map(Into::into),
+            percent: percent.transpose()?,
+        };
+        Ok(Some(progress).filter(|progress| *progress != Progress::default()))
+    }
+
+    fn input(&self) -> Result<Option<Input>, Error> {
+        let Some(text) = self.input.as_deref() else {
+            return Ok(None);
+        };
+        let question = present("question", self.question.as_deref())?.into();
+        let text = text.into();
+        Ok(Some(Input { question, text }))
     }
 
     fn ended(self, status: Status) -> Result<Ended, Error> {

@@ -110,6 +110,12 @@ tables! {
         created_at -> DbTs,
         updated_at -> DbTs,
         ended_at -> Nullable<DbTs>,
+        priority -> Integer,
+        failures -> Nullable<Integer>,
+        failing_since -> Nullable<DbTs>,
+        progress_message -> Nullable<Text>,
+        progress_percent -> Nullable<Integer>,
+        input -> Nullable<Text>,
     }
     inbox_delivery_state (workspace_id) {
         workspace_id -> DbUuid,

@@ -178,8 +178,13 @@ pub(crate) fn a_repeated_commit_changes_nothing(store: &TestStore) {
 
 fn states() -> Vec<State> {
     let task = Some(RemoteTaskId("t".into()));
+    let trouble = Some(Trouble {
+        failures: 3,
+        since: tick(),
+    });
     let phases = [
-        Phase::Dispatched,
+        Phase::Dispatched { trouble: None },
+        Phase::Dispatched { trouble },
         Phase::Received { task: None },
         Phase::Received { task: task.clone() },
         Phase::InProgress { task: None },
@@ -187,17 +192,26 @@ fn states() -> Vec<State> {
     ];
     let mut states = vec![State::Pending];
     for phase in phases {
-        let working = Working {
-            phase,
-            heard_at: tick(),
+        let working = Working::new(phase, tick());
+        let told = Working {
+            progress: Some(Progress {
+                message: Some("half".into()),
+                percent: Some(50),
+            }),
+            input: Some(Input {
+                question: "which?".into(),
+                text: "that".into(),
+            }),
+            ..working.clone()
         };
-        states.push(State::Working(working.clone()));
+        states.extend([working.clone(), told].map(State::Working));
         states.push(State::Stuck(working));
     }
     for waiting_for in WaitingFor::ALL {
         states.push(State::Queued(Wait {
             waiting_for: *waiting_for,
             until: tick(),
+            trouble,
         }));
     }
     for task in [None, task] {
@@ -252,12 +266,8 @@ pub(crate) fn every_state_reads_back(store: &TestStore) {
         let begin = acceptance(caller, caller);
         let life = living(7, state);
         let terms = &begin.delegation.terms;
-        let busy = State::Working(Working {
-            phase: Phase::Received {
-                task: Some(RemoteTaskId("before".into())),
-            },
-            heard_at: tick(),
-        });
+        let task = Some(RemoteTaskId("before".into()));
+        let busy = State::Working(Working::new(Phase::Received { task }, tick()));
         let first = advance_write(terms, 2, &living(6, busy));
         writer
             .commit(&[accept(&begin), first, advance_write(terms, 3, &life)])
@@ -290,6 +300,7 @@ pub(crate) fn history_is_kept_and_bounded(store: &TestStore) {
     let mut writes: Vec<Write> = (2..=204)
         .map(|revision| {
             let wait = Wait {
+                trouble: None,
                 waiting_for: WaitingFor::Busy,
                 until: tick(),
             };

@@ -244,6 +244,7 @@ pub(crate) fn acceptance(caller: WorkspaceId, target: WorkspaceId) -> Accept {
             target: Some(target),
             origin: Origin::Delegated,
             redelivery: Redelivery::IfIdempotent,
+            priority: Priority(70),
             deadline: created_at.plus(Duration::from_hours(6)),
             created_at,
             traceparent: Some("00-trace".into()),
@@ -251,6 +252,7 @@ pub(crate) fn acceptance(caller: WorkspaceId, target: WorkspaceId) -> Accept {
         task: "the task".into(),
         idempotency: None,
         state: State::Pending,
+        retry_of: None,
     };
     let feed = accepted_feed(&delegation, "target");
     Accept { delegation, feed }
@@ -314,6 +316,7 @@ pub(crate) fn advance(terms: &Terms, revision: i64, life: &Life) -> Advance {
         at,
         raw_reply: None,
         feed: advanced_feed(terms, &Life::new(State::Pending), life, true, at),
+        told: true,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 
 use super::*;
 use crate::domain::{DelegationId, WorkPhase};
@@ -13,6 +14,7 @@ use crate::domain::{DelegationId, WorkPhase};
 mod delivery;
 mod limits;
 mod replies;
+mod tasks;
 
 const SHORT: Duration = Duration::from_millis(150);
 const LONG: Duration = Duration::from_secs(20);
@@ -31,7 +33,7 @@ fn call(url: &str) -> Call {
     Call {
         url: url.into(),
         message_id: DelegationId::from_text("d-1"),
-        task: "do it".into(),
+        message: Message::Task("do it".into()),
         traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
         deadline_in: LONG,
     }

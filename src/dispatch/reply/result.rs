@@ -8,17 +8,38 @@ use crate::domain::{ErrorClass, Outcome, RemoteTaskId, WorkPhase};
 
 /// What our own request's result comes to.
 pub(super) fn read_result(result: &RawValue) -> Outcome {
+    if let Some(task) = task_in(result) {
+        return read_task(task);
+    }
+    let [kind, message] = members(result, ["kind", "message"]);
+    let unnamed = kind.and_then(string).is_none();
+    let wrapped = message.filter(|message| unnamed && is_object(message));
+    read_message(wrapped.unwrap_or(result))
+}
+
+/// The task that a result is or wraps, and its id, which must be there: it is how an answer to a question about a task
+/// proves what it speaks of.
+pub(super) fn named_task(result: &RawValue) -> Option<(String, Outcome)> {
+    let task = task_in(result)?;
+    Some((task_id(task)?, read_task(task)))
+}
+
+fn task_in(result: &RawValue) -> Option<&RawValue> {
     let [kind, task, message, status] = members(result, ["kind", "task", "message", "status"]);
     let kind = kind.and_then(string);
     match (kind.as_deref(), task, message) {
         // 1.0 wraps instead of naming the kind.
-        (None, Some(task), _) if is_object(task) => read_task(task),
-        (None, _, Some(message)) if is_object(message) => read_message(message),
-        (Some("task"), ..) => read_task(result),
+        (None, Some(task), _) if is_object(task) => Some(task),
+        (None, _, Some(message)) if is_object(message) => None,
+        (Some("task"), ..) => Some(result),
         // Also the 0.3 status update, which is a task's status under another name.
-        _ if status.is_some_and(is_object) => read_task(result),
-        _ => read_message(result),
+        _ => status.is_some_and(is_object).then_some(result),
     }
+}
+
+fn task_id(task: &RawValue) -> Option<String> {
+    let [id, of_update] = members(task, ["id", "taskId"]);
+    id.or(of_update).and_then(string)
 }
 
 fn read_message(message: &RawValue) -> Outcome {
@@ -43,7 +64,7 @@ fn read_message(message: &RawValue) -> Outcome {
 }
 
 fn read_task(task: &RawValue) -> Outcome {
-    let [id, task_id, status, artifacts] = members(task, ["id", "taskId", "status", "artifacts"]);
+    let [status, artifacts] = members(task, ["status", "artifacts"]);
     let [state, message] = status.map_or([None; 2], |status| members(status, ["state", "message"]));
     // An absent state is how 1.0 writes `TASK_STATE_UNSPECIFIED`.
     let state = state.map_or_else(|| "unspecified".to_owned(), normal_state);
@@ -53,10 +74,7 @@ fn read_task(task: &RawValue) -> Outcome {
         refused(class, reason.as_deref().unwrap_or(otherwise))
     };
     let non_final = |phase| Outcome::NonFinal {
-        task: id
-            .or(task_id)
-            .and_then(string)
-            .map(|id| RemoteTaskId(id.into())),
+        task: task_id(task).map(|id| RemoteTaskId(id.into())),
         phase,
     };
     let asks = |otherwise: &str| {

@@ -11,7 +11,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         3 => Just(Event::SlotGranted),
         4 => (attempt, any_outcome).prop_map(|(attempt, (_, outcome))| called(attempt, outcome)),
         2 => proptest::sample::select(events()).prop_map(|(_, event)| event),
-        2 => Just(Event::Elapsed),
+        2 => Just(Event::Elapsed { target_heard_at: None }),
     ]
 }
 
@@ -24,7 +24,18 @@ fn check_step(before: &Life, event: &Event, decision: &Decision, terms: &Terms) 
                 "the first ending wins"
             );
             assert!(life.attempt >= before.attempt, "attempts only grow");
-            if let Some(Effect::Send { attempt }) = effect {
+            if let Some(Effect::CancelRemote { task }) = effect {
+                assert_eq!(before.task(), Some(task), "only what it named itself");
+                assert!(life.status().is_terminal());
+            }
+            if let Some(Effect::Continue { text, .. }) = effect {
+                let State::Working(working) = &life.state else {
+                    panic!("{life:?}")
+                };
+                let kept = working.input.as_ref().map(|input| &input.text);
+                assert_eq!(kept, Some(text), "an input is durable before it leaves");
+                assert_eq!(terms.origin, Origin::Delegated);
+            } else if let Some(Effect::Send { attempt }) = effect {
                 assert_eq!(
                     *attempt,
                     before.attempt.next(),
@@ -38,7 +49,13 @@ fn check_step(before: &Life, event: &Event, decision: &Decision, terms: &Terms) 
                 assert_eq!(terms.origin, Origin::Delegated);
                 assert_eq!(*event, Event::SlotGranted);
             } else {
-                assert_eq!(life.attempt, before.attempt);
+                let polled = matches!(event, Event::TargetUnready(Unready::Polls));
+                let attempt = if polled {
+                    before.attempt.next()
+                } else {
+                    before.attempt
+                };
+                assert_eq!(life.attempt, attempt);
             }
             if life.status() == Status::Completed && before.status() != Status::Completed {
                 let positive = matches!(
@@ -46,11 +63,14 @@ fn check_step(before: &Life, event: &Event, decision: &Decision, terms: &Terms) 
                     Event::Called {
                         outcome: Outcome::Answered { .. },
                         ..
+                    } | Event::Asked {
+                        outcome: AskOutcome::Told(Outcome::Answered { .. }),
+                        ..
                     } | Event::Reported(Report::Completed { .. })
                 );
                 assert!(positive, "only an answer completes, not {event:?}");
             }
-            if let Event::Called { attempt, .. } = event {
+            if let Event::Called { attempt, .. } | Event::Asked { attempt, .. } = event {
                 assert!(
                     *attempt == before.attempt || before.status().is_terminal(),
                     "a stale attempt moves nothing"
@@ -58,7 +78,14 @@ fn check_step(before: &Life, event: &Event, decision: &Decision, terms: &Terms) 
             }
         }
         Decision::Settled(_) => {
-            assert!(before.status().is_terminal() && matches!(event, Event::Reported(_)));
+            let by_a_party = matches!(
+                event,
+                Event::Reported(_)
+                    | Event::Heard { .. }
+                    | Event::InputGiven { .. }
+                    | Event::Cancelled { .. }
+            );
+            assert!(before.status().is_terminal() && by_a_party);
         }
         Decision::Ignored(Ignored::AlreadyEnded) => assert!(before.status().is_terminal()),
         Decision::Ignored(_) => assert!(!before.status().is_terminal()),
@@ -93,13 +120,13 @@ proptest! {
                     replies += usize::from(feed.reply.is_some());
                     life = step.life;
                 }
-                match next_due(&policy(), &terms, &life) {
+                match next_due(&policy(), &terms, &life, START) {
                     Some(due) => prop_assert!(due <= terms.deadline, "every wait has an end"),
                     None => prop_assert!(life.status().is_terminal()),
                 }
             }
         }
-        let decision = transition(&policy(), &terms, &life, &Event::Elapsed, at(3600));
+        let decision = transition(&policy(), &terms, &life, &Event::Elapsed { target_heard_at: None }, at(3600));
         if let Decision::Advance(step) = decision {
             prop_assert!(step.life.status().is_terminal());
             replies += 1;

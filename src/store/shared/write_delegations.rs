@@ -12,7 +12,7 @@ macro_rules! write_delegations {
             use crate::store::fragments::{
                 GaveKeyBack, HistoryWith, HoldsKey, kept_bytes, kept_instant,
             };
-            use crate::store::history::{history_entry, history_json, is_told};
+            use crate::store::history::{history_entry, history_json, is_kept};
             use crate::store::life::{
                 LifeColumns, NewRow, heard_at, id_text, stored_incarnation, stored_key, word,
             };
@@ -109,11 +109,14 @@ macro_rules! write_delegations {
                 batch: &mut Batch<'a>,
             ) -> Result<Written, Error> {
                 let life = Life::new(accept.delegation.state.clone());
+                let asked_for = accept.delegation.retry_of.as_ref();
                 // A key that is taken by another node, and given back at once, may cost a second look.
                 for _ in 0..3 {
                     let retry_of = match judge(conn, accept)? {
                         Verdict::Answer(answer) => return Ok(Written::Accepted(answer)),
-                        Verdict::Begin(retry_of) => retry_of,
+                        Verdict::Begin(failed) => {
+                            failed.or_else(|| asked_for.map(|id| id_text(id).into_owned()))
+                        }
                     };
                     let inserted = diesel::insert_into(delegations::table)
                         .values(NewRow::of(accept, &life, retry_of.as_deref()))
@@ -141,7 +144,7 @@ macro_rules! write_delegations {
                 use delegations as d;
                 let incarnation = stored_incarnation(advance.incarnation);
                 let place = (Id(advance.key.caller.0), id_text(&advance.key.id));
-                let entry = is_told(advance)
+                let entry = is_kept(advance)
                     .then(|| history_json(&history_entry(&advance.life, advance.at)));
                 let target = d::table
                     .find(place.clone())

@@ -1,0 +1,51 @@
+//! How an actor comes to its delegation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::{DelegationActor, Start};
+use crate::domain::{Event, Origin, State};
+
+/// How long the actor of an ended delegation waits for what it was rebuilt for.
+const ENDED_LINGER: Duration = Duration::from_secs(2);
+
+impl DelegationActor {
+    /// What an actor must find out that comes to a delegation which another left behind.
+    pub(super) fn begin(&mut self, start: Start, context: &mut Context<Self>) {
+        let event = match start {
+            Start::Fresh(_) => {
+                self.take_place(false, context);
+                return self.proceed(context);
+            }
+            Start::GivenUp(detail) => Event::Abandoned { detail },
+            Start::Restored if matches!(self.life.state, State::Ended(_)) => {
+                // Somebody has something to tell: be there for it.
+                context.run_later(ENDED_LINGER, Self::proceed);
+                return;
+            }
+            Start::Restored => {
+                self.take_place(false, context);
+                let (runtime, terms) = (Arc::clone(&self.runtime), Arc::clone(&self.terms));
+                let works = matches!(self.life.state, State::Working(_) | State::Stuck(_));
+                if !works || self.life.task().is_some() || terms.origin != Origin::Delegated {
+                    return self.proceed(context);
+                }
+                let call_in_flight = self.runtime.is_calling(&terms.key, self.life.attempt);
+                let look = async move { runtime.target_deduplicates(&terms).await };
+                context.wait(look.into_actor(self).map(
+                    move |target_deduplicates, actor, context| {
+                        let event = Event::Restored {
+                            call_in_flight,
+                            target_deduplicates,
+                        };
+                        actor.learn(event, context);
+                    },
+                ));
+                return;
+            }
+        };
+        self.learn(event, context);
+    }
+}

@@ -1,0 +1,230 @@
+//! The lines before the targets, with the actors that stand in them. What a line decides is [`Line`]'s; here is who is
+//! told, and the timer that wakes it. Nothing is awaited under a lock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix::Addr;
+use dashmap::DashMap;
+use tokio::runtime::Handle;
+
+use super::actor::DelegationActor;
+use super::messages::FromLine;
+use crate::clock;
+use crate::domain::{
+    Hindrance, Line, LineView, RetryPolicy, Ticket, Timestamp, Unready, WorkspaceId,
+};
+
+/// All lines of this node.
+#[derive(Debug)]
+pub(super) struct Lines {
+    lines: DashMap<WorkspaceId, Staffed>,
+    retry: RetryPolicy,
+    /// For timers: a place may be given back by a thread that is ending.
+    runtime: Handle,
+}
+
+/// A line with those who stand in it.
+#[derive(Debug, Default)]
+struct Staffed {
+    line: Line,
+    actors: HashMap<Ticket, Addr<DelegationActor>>,
+    /// The instant that a task sleeps for.
+    alarm: Option<Timestamp>,
+}
+
+impl Lines {
+    pub(super) fn new(retry: RetryPolicy) -> Arc<Self> {
+        Arc::new(Self {
+            lines: DashMap::new(),
+            retry,
+            runtime: Handle::current(),
+        })
+    }
+
+    /// Changes a line, then tells those whose turn it is, and those who must wait.
+    fn change(self: &Arc<Self>, target: WorkspaceId, change: impl FnOnce(&mut Staffed, Timestamp)) {
+        let now = clock::now();
+        let mut staffed = self.lines.entry(target).or_default();
+        change(&mut staffed, now);
+        let Staffed { line, actors, .. } = &mut *staffed;
+        for ticket in line.grants(now, &self.retry, rand::random()) {
+            tell(actors, &ticket, FromLine::Granted);
+        }
+        if let Some((why, tickets)) = line.take_untold() {
+            for ticket in tickets {
+                tell(actors, &ticket, FromLine::Behind(why));
+            }
+        }
+        self.set_alarm(target, &mut staffed);
+        let empty = staffed.line.is_empty();
+        drop(staffed);
+        if empty {
+            let idle = |_: &_, staffed: &Staffed| staffed.line.is_empty();
+            self.lines.remove_if(&target, idle);
+        }
+    }
+
+    /// One task sleeps for each line that waits for an instant; one that wakes to find an earlier one gone ends.
+    fn set_alarm(self: &Arc<Self>, target: WorkspaceId, staffed: &mut Staffed) {
+        let due = staffed.line.next_due();
+        let earlier = match (staffed.alarm, due) {
+            (Some(alarm), Some(due)) => due < alarm,
+            (None, due) => due.is_some(),
+            (Some(_), None) => false,
+        };
+        let Some(due) = due.filter(|_| earlier) else {
+            return;
+        };
+        staffed.alarm = Some(due);
+        let lines = Arc::clone(self);
+        self.runtime.spawn(async move {
+            tokio::time::sleep(due.since(clock::now())).await;
+            lines.ring(target, due);
+        });
+    }
+
+    fn ring(self: &Arc<Self>, target: WorkspaceId, due: Timestamp) {
+        let mine = self
+            .lines
+            .get(&target)
+            .is_some_and(|staffed| staffed.alarm == Some(due));
+        if mine {
+            self.change(target, |staffed, _| staffed.alarm = None);
+        }
+    }
+
+    /// The target was looked up: how many tasks it takes at once, 0 for no limit of its own.
+    pub(super) fn set_cap(self: &Arc<Self>, target: WorkspaceId, cap: i32) {
+        let cap = usize::try_from(cap).unwrap_or(0);
+        self.change(target, |staffed, _| staffed.line.set_cap(cap));
+    }
+
+    /// The target registered, gave a sign of life, was changed or removed: one of those who wait goes and looks, and
+    /// those who think it silent look again.
+    pub(super) fn wake(self: &Arc<Self>, target: WorkspaceId) {
+        if !self.lines.contains_key(&target) {
+            return;
+        }
+        self.change(target, |staffed, now| {
+            staffed.line.wake(now, &self.retry, rand::random());
+            for actor in staffed.actors.values() {
+                actor.do_send(FromLine::TargetStirred);
+            }
+        });
+    }
+
+    /// Forgets what went wrong with a target. Whether there was a line.
+    pub(super) fn reset(self: &Arc<Self>, target: WorkspaceId) -> bool {
+        let known = self.lines.contains_key(&target);
+        if known {
+            self.change(target, |staffed, _| staffed.line.reset());
+        }
+        known
+    }
+
+    /// Every line of this node.
+    pub(super) fn views(&self) -> Vec<(WorkspaceId, LineView)> {
+        let lines = self.lines.iter();
+        lines
+            .map(|entry| (*entry.key(), entry.value().line.view()))
+            .collect()
+    }
+}
+
+fn tell(actors: &HashMap<Ticket, Addr<DelegationActor>>, ticket: &Ticket, word: FromLine) {
+    // One that is gone leaves the line by itself.
+    if let Some(actor) = actors.get(ticket) {
+        actor.do_send(word);
+    }
+}
+
+/// A delegation's place in its target's line, or with the target, for as long as it is held.
+#[derive(Debug)]
+pub(super) struct Seat {
+    lines: Arc<Lines>,
+    target: WorkspaceId,
+    ticket: Ticket,
+}
+
+impl Seat {
+    /// Waits in line, from `not_before` on.
+    pub(super) fn waiting(
+        lines: &Arc<Lines>,
+        target: WorkspaceId,
+        ticket: Ticket,
+        actor: Addr<DelegationActor>,
+        not_before: Timestamp,
+    ) -> Self {
+        lines.change(target, |staffed, now| {
+            staffed.actors.insert(ticket.clone(), actor);
+            staffed.line.enter(ticket.clone(), not_before, now);
+        });
+        Self {
+            lines: Arc::clone(lines),
+            target,
+            ticket,
+        }
+    }
+
+    /// The target already works for it.
+    pub(super) fn working(
+        lines: &Arc<Lines>,
+        target: WorkspaceId,
+        ticket: Ticket,
+        actor: Addr<DelegationActor>,
+    ) -> Self {
+        lines.change(target, |staffed, _| {
+            staffed.actors.insert(ticket.clone(), actor);
+            staffed.line.occupy(ticket.clone());
+        });
+        Self {
+            lines: Arc::clone(lines),
+            target,
+            ticket,
+        }
+    }
+
+    /// Its try came to nothing: it waits again, and all others with it.
+    pub(super) fn failed(&self, why: Hindrance, until: Timestamp) {
+        self.lines.change(self.target, |staffed, now| {
+            staffed.line.failed(&self.ticket, why, until, now);
+        });
+    }
+
+    /// It waits for an instant of its own.
+    pub(super) fn rest(&self, until: Timestamp) {
+        self.lines.change(self.target, |staffed, now| {
+            staffed.line.rest(&self.ticket, until, now);
+        });
+    }
+
+    /// The target said something.
+    pub(super) fn spoke(&self) {
+        self.lines
+            .change(self.target, |staffed, _| staffed.line.spoke());
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let lines = Arc::clone(&self.lines);
+        lines.change(self.target, |staffed, now| {
+            staffed.actors.remove(&self.ticket);
+            staffed
+                .line
+                .leave(&self.ticket, now, &self.lines.retry, rand::random());
+        });
+    }
+}
+
+/// Why a target that cannot be called now holds up everybody, if it does.
+pub(super) const fn hindrance(unready: Unready) -> Option<Hindrance> {
+    match unready {
+        Unready::NoAddress => Some(Hindrance::NoAddress),
+        Unready::Offline => Some(Hindrance::Offline),
+        Unready::Busy => Some(Hindrance::Busy),
+        Unready::Unreachable | Unready::BreakerOpen => Some(Hindrance::Unreachable),
+        Unready::Polls | Unready::AtCapacity | Unready::Removed => None,
+    }
+}

@@ -1,0 +1,332 @@
+//! The line before one target: who is tried next, and when. Pure, like [`super::transition()`].
+//!
+//! First in, first out by priority. A target that says that it is busy shows by that how much it takes at once: as many
+//! as it had then. Room for one more is tried when one of those ends, else when the time that it asked for is over, and
+//! then for twice as many at growing intervals. A target that cannot be reached is probed by one at a time, until it says
+//! anything at all. The waits themselves come from [`super::transition()`], which counts each delegation's failures.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashSet};
+
+use super::{DelegationKey, Priority, RetryPolicy, Timestamp, Unready};
+
+/// How many failures in a row open the breaker.
+pub const BREAKER_FAILURES: u32 = 5;
+/// From how many at once on a target counts as one without a limit of its own.
+const WIDE: usize = 1_024;
+
+/// A delegation's place in a line: the smaller is first.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Ticket {
+    /// The higher priority goes first,
+    pub priority: Reverse<Priority>,
+    /// then the older,
+    pub since: Timestamp,
+    /// and this keeps them apart.
+    pub key: DelegationKey,
+}
+
+/// Why nobody is tried for a while.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hindrance {
+    /// The target said that it is busy.
+    Busy,
+    /// It could not be reached.
+    Unreachable,
+    /// It has no address.
+    NoAddress,
+    /// It is offline by its own word.
+    Offline,
+}
+
+/// How many the target takes at once by its own setting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Cap {
+    /// Nobody has looked yet.
+    Unknown,
+    /// As many as there are.
+    None,
+    /// So many.
+    At(usize),
+}
+
+/// Whether calls to a target are held back because it fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Breaker {
+    /// They are not.
+    Closed,
+    /// None is let through.
+    Open,
+    /// One is, to find out.
+    HalfOpen,
+}
+
+/// What is to be seen of a line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LineView {
+    /// Whether it fails.
+    pub breaker: Breaker,
+    /// Failures in a row.
+    pub failures: u32,
+    /// When the first of them happened.
+    pub failing_since: Option<Timestamp>,
+    /// When the next is tried, while nobody is.
+    pub next_attempt_at: Option<Timestamp>,
+    /// Why nobody is tried.
+    pub hindrance: Option<Hindrance>,
+    /// How many wait.
+    pub waiting: usize,
+    /// How many the target works on.
+    pub working: usize,
+    /// How many it takes at once, by its own setting or as it has shown; none when no limit is known.
+    pub limit: Option<usize>,
+}
+
+/// One target's line.
+#[derive(Debug)]
+pub struct Line {
+    /// Those whose turn may come now.
+    waiting: BTreeSet<Ticket>,
+    /// Those who wait for an instant of their own.
+    resting: BTreeSet<(Timestamp, Ticket)>,
+    /// Those who wait and have not been told why.
+    untold: BTreeSet<Ticket>,
+    /// Those who are being tried, or whom the target works for.
+    seated: HashSet<Ticket>,
+    cap: Cap,
+    /// How many may be seated, as the target has shown.
+    window: Option<usize>,
+    closed: Option<(Timestamp, Hindrance)>,
+    /// What last went wrong between Baton and the target, until that is over.
+    fault: Option<Hindrance>,
+    failures: u32,
+    failing_since: Option<Timestamp>,
+    /// When the window may grow.
+    grow_at: Option<Timestamp>,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self {
+            waiting: BTreeSet::new(),
+            resting: BTreeSet::new(),
+            untold: BTreeSet::new(),
+            seated: HashSet::new(),
+            cap: Cap::Unknown,
+            window: None,
+            closed: None,
+            fault: None,
+            failures: 0,
+            failing_since: None,
+            grow_at: None,
+        }
+    }
+}
+
+impl Line {
+    /// One more waits, from `not_before` on.
+    pub fn enter(&mut self, ticket: Ticket, not_before: Timestamp, now: Timestamp) {
+        self.untold.insert(ticket.clone());
+        self.wait(ticket, not_before, now);
+    }
+
+    fn wait(&mut self, ticket: Ticket, not_before: Timestamp, now: Timestamp) {
+        if not_before > now {
+            self.resting.insert((not_before, ticket));
+        } else {
+            self.waiting.insert(ticket);
+        }
+    }
+
+    /// One whom the target already works for.
+    pub fn occupy(&mut self, ticket: Ticket) {
+        self.seated.insert(ticket);
+    }
+
+    /// It needs the target no more.
+    pub fn leave(&mut self, ticket: &Ticket, now: Timestamp, retry: &RetryPolicy, dice: f64) {
+        self.waiting.remove(ticket);
+        self.resting.retain(|(_, other)| other != ticket);
+        self.untold.remove(ticket);
+        // A busy target that ended something has room for one.
+        if self.seated.remove(ticket) && matches!(self.closed, Some((_, Hindrance::Busy))) {
+            self.reopen(now, retry, dice);
+        }
+    }
+
+    /// The target was looked up: how many it takes at once, 0 for no limit of its own.
+    pub fn set_cap(&mut self, cap: usize) {
+        self.cap = if cap == 0 { Cap::None } else { Cap::At(cap) };
+    }
+
+    /// A try came to nothing. Its delegation waits again, in its old place, and everybody until `until`.
+    pub fn failed(&mut self, ticket: &Ticket, why: Hindrance, until: Timestamp, now: Timestamp) {
+        self.seated.remove(ticket);
+        self.waiting.insert(ticket.clone());
+        let closed_until = self.closed.map_or(now, |(until, _)| until);
+        if matches!(why, Hindrance::Busy | Hindrance::Unreachable) {
+            // Those who were tried together failed together.
+            if closed_until <= now {
+                self.failures = self.failures.saturating_add(1);
+                self.failing_since.get_or_insert(now);
+            }
+            self.window = Some(self.seated.len());
+            self.fault = Some(why);
+            self.grow_at = None;
+        }
+        self.closed = Some((until.max(closed_until), why));
+    }
+
+    /// One may have been taken and is tried again from `until` on; that says nothing of the others.
+    pub fn rest(&mut self, ticket: &Ticket, until: Timestamp, now: Timestamp) {
+        self.seated.remove(ticket);
+        self.wait(ticket.clone(), until, now);
+    }
+
+    /// The target said something, whatever it was: it can be reached.
+    pub fn spoke(&mut self) {
+        if self.fault == Some(Hindrance::Unreachable) {
+            self.reset();
+        }
+    }
+
+    /// It gave a sign of life of its own accord, or changed: one is tried now.
+    pub fn wake(&mut self, now: Timestamp, retry: &RetryPolicy, dice: f64) {
+        if self.closed.is_some() {
+            self.reopen(now, retry, dice);
+        }
+    }
+
+    /// Forgets what went wrong.
+    pub fn reset(&mut self) {
+        self.closed = None;
+        self.window = None;
+        self.fault = None;
+        self.failures = 0;
+        self.failing_since = None;
+        self.grow_at = None;
+    }
+
+    fn reopen(&mut self, now: Timestamp, retry: &RetryPolicy, dice: f64) {
+        let was = self.closed.take();
+        if let Some((_, Hindrance::Busy | Hindrance::Unreachable)) = was {
+            self.window = Some(self.seated.len().saturating_add(1));
+            self.grow_at = Some(now.plus(retry.delay(self.failures, dice)));
+        }
+    }
+
+    /// Does what is due, and takes out those whose turn it is.
+    pub fn grants(&mut self, now: Timestamp, retry: &RetryPolicy, dice: f64) -> Vec<Ticket> {
+        while let Some((at, _)) = self.resting.first()
+            && *at <= now
+            && let Some((_, ticket)) = self.resting.pop_first()
+        {
+            self.waiting.insert(ticket);
+        }
+        if self.closed.is_some_and(|(until, _)| until <= now) {
+            self.reopen(now, retry, dice);
+        }
+        self.grow(now, retry, dice);
+        let mut granted = Vec::new();
+        while self.closed.is_none()
+            && self.limit().is_none_or(|limit| self.seated.len() < limit)
+            && let Some(ticket) = self.waiting.pop_first()
+        {
+            self.untold.remove(&ticket);
+            self.seated.insert(ticket.clone());
+            granted.push(ticket);
+        }
+        granted
+    }
+
+    /// All places were taken for a while and nobody was refused.
+    fn grow(&mut self, now: Timestamp, retry: &RetryPolicy, dice: f64) {
+        let Some(window) = self.window else { return };
+        if self.grow_at.is_none_or(|at| at > now) || self.closed.is_some() {
+            return;
+        }
+        if self.seated.len() >= window && window > 0 {
+            self.failures = 0;
+            self.failing_since = None;
+        }
+        let wider = window.saturating_mul(2).max(1);
+        if wider >= WIDE {
+            return self.reset();
+        }
+        self.window = Some(wider);
+        self.grow_at = Some(now.plus(retry.delay(self.failures.max(1), dice)));
+    }
+
+    fn limit(&self) -> Option<usize> {
+        let cap = match self.cap {
+            Cap::Unknown => Some(1),
+            Cap::None => None,
+            Cap::At(cap) => Some(cap),
+        };
+        match (cap, self.window) {
+            (Some(cap), Some(window)) => Some(cap.min(window)),
+            (cap, window) => cap.or(window),
+        }
+    }
+
+    /// Those who wait, have not been told why, and what to tell them.
+    pub fn take_untold(&mut self) -> Option<(Unready, BTreeSet<Ticket>)> {
+        let why = match self.closed {
+            Some((_, Hindrance::Unreachable)) if self.failures >= BREAKER_FAILURES => {
+                Unready::BreakerOpen
+            }
+            Some((_, Hindrance::Unreachable)) => Unready::Unreachable,
+            Some((_, Hindrance::Busy)) => Unready::Busy,
+            Some((_, Hindrance::NoAddress)) => Unready::NoAddress,
+            Some((_, Hindrance::Offline)) => Unready::Offline,
+            // In a moment somebody knows more.
+            None if self.cap == Cap::Unknown => return None,
+            None => Unready::AtCapacity,
+        };
+        if self.untold.is_empty() {
+            return None;
+        }
+        Some((why, std::mem::take(&mut self.untold)))
+    }
+
+    /// When [`Line::grants`] will next have something to do without anything else happening.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let rested = self.resting.first().map(|(at, _)| *at);
+        let reopened = self.closed.map(|(until, _)| until);
+        let open = self.closed.is_none() && !self.waiting.is_empty();
+        let grown = self.grow_at.filter(|_| open);
+        let reopened = reopened.filter(|_| !self.waiting.is_empty());
+        [rested, reopened, grown].into_iter().flatten().min()
+    }
+
+    /// Whether there is nobody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.resting.is_empty() && self.seated.is_empty()
+    }
+
+    /// What is to be seen of it.
+    #[must_use]
+    pub fn view(&self) -> LineView {
+        let failing =
+            self.fault == Some(Hindrance::Unreachable) && self.failures >= BREAKER_FAILURES;
+        LineView {
+            breaker: match (failing, self.closed) {
+                (false, _) => Breaker::Closed,
+                (true, Some(_)) => Breaker::Open,
+                (true, None) => Breaker::HalfOpen,
+            },
+            failures: self.failures,
+            failing_since: self.failing_since,
+            next_attempt_at: self.closed.map(|(until, _)| until),
+            hindrance: self.closed.map(|(_, why)| why),
+            waiting: self.waiting.len().saturating_add(self.resting.len()),
+            working: self.seated.len(),
+            limit: self.limit().filter(|_| self.cap != Cap::Unknown),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
