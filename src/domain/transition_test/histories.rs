@@ -15,6 +15,43 @@ fn any_event() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// Nothing leaves but what is durable, under a number of its own.
+fn check_effect(before: &Life, event: &Event, life: &Life, effect: Option<&Effect>, terms: &Terms) {
+    if let Some(Effect::CancelRemote { task }) = effect {
+        assert_eq!(before.task(), Some(task), "only what it named itself");
+        assert!(life.status().is_terminal());
+    }
+    if let Some(Effect::Continue { text, .. }) = effect {
+        let State::Working(working) = &life.state else {
+            panic!("{life:?}")
+        };
+        let kept = working.input.as_ref().map(|input| &input.text);
+        assert_eq!(kept, Some(text), "an input is durable before it leaves");
+        assert_eq!(terms.origin, Origin::Delegated);
+    } else if let Some(Effect::Send { attempt }) = effect {
+        assert_eq!(
+            *attempt,
+            before.attempt.next(),
+            "each call has a number of its own"
+        );
+        assert_eq!(
+            life.status(),
+            Status::Dispatched,
+            "nothing is sent but from a durable dispatched"
+        );
+        assert_eq!(terms.origin, Origin::Delegated);
+        assert_eq!(*event, Event::SlotGranted);
+    } else {
+        let polled = matches!(event, Event::TargetUnready(Unready::Polls));
+        let attempt = if polled {
+            before.attempt.next()
+        } else {
+            before.attempt
+        };
+        assert_eq!(life.attempt, attempt);
+    }
+}
+
 /// What must hold between any two lives, whatever happened.
 fn check_step(before: &Life, event: &Event, decision: &Decision, terms: &Terms) {
     match decision {
@@ -24,39 +61,7 @@ fn check_step(before: &Life, event: &Event, decision: &Decision, terms: &Terms) 
                 "the first ending wins"
             );
             assert!(life.attempt >= before.attempt, "attempts only grow");
-            if let Some(Effect::CancelRemote { task }) = effect {
-                assert_eq!(before.task(), Some(task), "only what it named itself");
-                assert!(life.status().is_terminal());
-            }
-            if let Some(Effect::Continue { text, .. }) = effect {
-                let State::Working(working) = &life.state else {
-                    panic!("{life:?}")
-                };
-                let kept = working.input.as_ref().map(|input| &input.text);
-                assert_eq!(kept, Some(text), "an input is durable before it leaves");
-                assert_eq!(terms.origin, Origin::Delegated);
-            } else if let Some(Effect::Send { attempt }) = effect {
-                assert_eq!(
-                    *attempt,
-                    before.attempt.next(),
-                    "each call has a number of its own"
-                );
-                assert_eq!(
-                    life.status(),
-                    Status::Dispatched,
-                    "nothing is sent but from a durable dispatched"
-                );
-                assert_eq!(terms.origin, Origin::Delegated);
-                assert_eq!(*event, Event::SlotGranted);
-            } else {
-                let polled = matches!(event, Event::TargetUnready(Unready::Polls));
-                let attempt = if polled {
-                    before.attempt.next()
-                } else {
-                    before.attempt
-                };
-                assert_eq!(life.attempt, attempt);
-            }
+            check_effect(before, event, life, effect.as_ref(), terms);
             if life.status() == Status::Completed && before.status() != Status::Completed {
                 let positive = matches!(
                     event,
