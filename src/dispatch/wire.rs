@@ -40,12 +40,12 @@ struct Sending<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Message<'a> {
     kind: &'static str,
     role: &'static str,
-    message_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "messageId")]
+    id: &'a str,
+    #[serde(rename = "taskId", skip_serializing_if = "Option::is_none")]
     task_id: Option<&'a str>,
     parts: [TextPart<'a>; 1],
     metadata: Metadata<'a>,
@@ -99,7 +99,7 @@ pub(super) fn send_message(
     let message = Message {
         kind: "message",
         role: "user",
-        message_id: words.message_id,
+        id: words.message_id,
         task_id: words.task_id,
         parts: [TextPart {
             kind: "text",

@@ -5,8 +5,9 @@ use std::time::Duration;
 use reqwest::{Client, Error, Response};
 use serde_json::{Value, json};
 
-use crate::support::agent::{Behaviour, FakeAgent};
+use crate::support::agent::{Behaviour, FakeAgent, LongWork, WorkEnd};
 use crate::support::eventually;
+use crate::support::replies::task_id;
 
 fn client() -> Client {
     drop(rustls::crypto::ring::default_provider().install_default());
@@ -20,6 +21,35 @@ async fn send(client: &Client, agent: &FakeAgent, message_id: &str) -> Result<Re
         "params": {"message": {"messageId": message_id, "role": "user", "parts": [{"kind": "text", "text": "hello"}]}},
     });
     client.post(agent.url()).body(body.to_string()).send().await
+}
+
+/// Calls a JSON-RPC method and returns the answer.
+async fn rpc(client: &Client, agent: &FakeAgent, method: &str, params: Value) -> Value {
+    let body = json!({"jsonrpc": "2.0", "id": "r1", "method": method, "params": params});
+    let response = client.post(agent.url()).body(body.to_string()).send().await;
+    let bytes = response.expect("a response").bytes().await;
+    serde_json::from_slice(&bytes.expect("a whole body")).expect("JSON")
+}
+
+/// Asks for a task; its state and all that it says.
+async fn look(client: &Client, agent: &FakeAgent, message_id: &str) -> (String, String) {
+    let params = json!({"id": task_id(message_id), "historyLength": 1});
+    told(&rpc(client, agent, "tasks/get", params).await)
+}
+
+fn told(answer: &Value) -> (String, String) {
+    let task = &answer["result"];
+    let parts = [
+        &task["artifacts"][0]["parts"],
+        &task["status"]["message"]["parts"],
+    ];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let said = parts.into_iter().map(|parts| text(&parts[0]["text"]));
+    (text(&task["status"]["state"]), said.collect())
+}
+
+fn says(state: &str, text: &str) -> (String, String) {
+    (state.to_owned(), text.to_owned())
 }
 
 async fn answer(client: &Client, agent: &FakeAgent, message_id: &str) -> (u16, Value) {
@@ -114,6 +144,19 @@ async fn one_at_a_time_turns_the_others_away() {
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 503]);
     assert_eq!(agent.peak(), 1);
+    assert_eq!(agent.accepted().len(), 1);
+    assert_eq!(answer(&client, &agent, "m3").await.0, 200);
+    assert_eq!(agent.accepted()[1], "m3");
+    assert_eq!(agent.seen_all().len(), 3);
+
+    agent.behave(Behaviour::Busy);
+    for (set, header) in [(Some(7), Some("7")), (None, None)] {
+        agent.retry_after(set);
+        let response = send(&client, &agent, "m4").await.expect("a response");
+        let said = response.headers().get("retry-after");
+        assert_eq!(said.map(|value| value.to_str().expect("text")), header);
+    }
+    assert_eq!(agent.accepted().len(), 2);
 }
 
 #[tokio::test]
@@ -125,14 +168,149 @@ async fn requests_that_are_no_messages_have_a_script_of_their_own() {
     assert_eq!(get().await.status().as_u16(), 404);
     agent.show_card(json!({"name": "a"}));
     assert_eq!(get().await.text().await.expect("a body"), r#"{"name":"a"}"#);
-    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"id": "t"}});
-    let ask = async || {
-        let response = client.post(agent.url()).body(body.to_string()).send().await;
-        let text = response.expect("a response").text().await.expect("a body");
-        serde_json::from_str::<Value>(&text).expect("JSON")
-    };
+    let ask = async || rpc(&client, &agent, "tasks/get", json!({"id": "t"})).await;
     assert_eq!(ask().await["error"]["code"], -32601);
     agent.behave_for_method("tasks/get", Behaviour::ArtifactTask("done".to_owned()));
-    assert_eq!(ask().await["result"]["status"]["state"], "completed");
+    let answer = ask().await;
+    assert_eq!(answer["result"]["status"]["state"], "completed");
+    assert_eq!(
+        answer["result"]["id"], "t",
+        "of the task that it is asked about"
+    );
     assert!(agent.messages().is_empty());
+}
+
+#[tokio::test]
+async fn long_work_is_found_going_on_until_it_ends() {
+    let work = |work| Behaviour::Work(work);
+    let agent = FakeAgent::start(work(LongWork::after(2, "completed", "did $INPUT"))).await;
+    let client = client();
+    assert_eq!(told(&answer(&client, &agent, "m1").await.1).0, "submitted");
+    assert_eq!(look(&client, &agent, "m1").await.0, "working");
+    assert_eq!(look(&client, &agent, "m1").await.0, "working");
+    for _ in 0..2 {
+        assert_eq!(
+            look(&client, &agent, "m1").await,
+            says("completed", "did hello")
+        );
+    }
+
+    agent.behave(work(LongWork::after(0, "rejected", "not my trade")));
+    answer(&client, &agent, "m2").await;
+    assert_eq!(
+        look(&client, &agent, "m2").await,
+        says("rejected", "not my trade")
+    );
+
+    agent.behave(work(LongWork::until_finished("at last")));
+    assert_eq!(told(&answer(&client, &agent, "m3").await.1).0, "working");
+    assert_eq!(look(&client, &agent, "m3").await.0, "working");
+    let cancel = async |message_id| {
+        let params = json!({"id": task_id(message_id)});
+        rpc(&client, &agent, "tasks/cancel", params).await
+    };
+    answer(&client, &agent, "m4").await;
+    assert_eq!(told(&cancel("m4").await).0, "canceled");
+    agent.finish_work();
+    assert_eq!(
+        look(&client, &agent, "m3").await,
+        says("completed", "at last")
+    );
+    assert_eq!(look(&client, &agent, "m4").await.0, "canceled");
+    assert_eq!(cancel("m3").await["error"]["code"], -32002);
+    assert_eq!(
+        agent.named_by("tasks/cancel"),
+        [task_id("m4"), task_id("m3")]
+    );
+    assert_eq!(agent.named_by("tasks/get").len(), 8);
+
+    agent.forget_work();
+    let lost = rpc(&client, &agent, "tasks/get", json!({"id": task_id("m3")})).await;
+    assert_eq!(lost["error"]["code"], -32001);
+}
+
+#[tokio::test]
+async fn a_question_waits_for_a_message_that_names_the_task() {
+    let then = LongWork::at_once("took $INPUT");
+    let work = LongWork {
+        end: WorkEnd::Asks("Which one?".to_owned(), Box::new(then)),
+        ..LongWork::after(1, "", "")
+    };
+    let agent = FakeAgent::start(Behaviour::Work(work)).await;
+    let client = client();
+    answer(&client, &agent, "m1").await;
+    let input = async |task: &str| {
+        let parts = json!([{"kind": "text", "text": "the blue one"}]);
+        let message = json!({"messageId": "m2", "taskId": task, "role": "user", "parts": parts});
+        rpc(&client, &agent, "message/send", json!({"message": message})).await
+    };
+    assert_eq!(
+        input(&task_id("m1")).await["error"]["code"],
+        -32004,
+        "not asked yet"
+    );
+    assert_eq!(look(&client, &agent, "m1").await.0, "working");
+    for _ in 0..2 {
+        assert_eq!(
+            look(&client, &agent, "m1").await,
+            says("input-required", "Which one?")
+        );
+    }
+    assert_eq!(input("another").await["error"]["code"], -32001);
+    let done = says("completed", "took the blue one");
+    assert_eq!(told(&input(&task_id("m1")).await), done);
+    assert_eq!(look(&client, &agent, "m1").await, done);
+    assert_eq!(input(&task_id("m1")).await["error"]["code"], -32004, "over");
+}
+
+#[tokio::test]
+async fn a_repeated_message_is_answered_from_memory_if_so_declared() {
+    let agent = FakeAgent::start(Behaviour::Busy).await;
+    let card = agent.deduplicate();
+    assert!(baton::dispatch::declares_deduplication(&card.to_string()));
+    let client = client();
+    assert_eq!(
+        answer(&client, &agent, "m1").await.0,
+        503,
+        "not taken, so not kept"
+    );
+    agent.behave(Behaviour::Answer("once".to_owned()));
+    let (_, first) = answer(&client, &agent, "m1").await;
+    agent.behave(Behaviour::Answer("twice".to_owned()));
+    assert_eq!(answer(&client, &agent, "m1").await.1, first);
+
+    agent.first([Behaviour::CloseAfterReading]);
+    assert!(send(&client, &agent, "m2").await.is_err());
+    let (_, repeat) = answer(&client, &agent, "m2").await;
+    assert_eq!(repeat["result"]["parts"][0]["text"], "echo: hello");
+
+    agent.hold();
+    let (one, other, ()) = tokio::join!(
+        answer(&client, &agent, "m3"),
+        answer(&client, &agent, "m3"),
+        async {
+            eventually("both arrived", async || {
+                (agent.seen("m3") == 2).then_some(())
+            })
+            .await;
+            agent.release();
+        }
+    );
+    assert_eq!(one, other);
+    assert_eq!(agent.accepted(), ["m1", "m2", "m3"]);
+}
+
+#[tokio::test]
+async fn it_moves_to_another_address() {
+    let agent = FakeAgent::start(Behaviour::Echo).await;
+    let client = client();
+    let old = agent.url();
+    let new = agent.reopen_elsewhere().await;
+    assert!(new != old && new == agent.url());
+    assert_eq!(answer(&client, &agent, "m1").await.0, 200);
+    eventually("the old address is refused", async || {
+        let refused = client.post(&old).send().await.err()?;
+        refused.is_connect().then_some(())
+    })
+    .await;
 }

@@ -16,15 +16,31 @@ pub(crate) fn answer(request: &Request, behaviour: Behaviour) -> Vec<u8> {
         }
         Behaviour::ArtifactTask(text) => {
             let artifacts = json!([{"artifactId": "a1", "parts": text_parts(&text)}]);
-            ok(task(request, "completed", &artifacts))
+            ok(task(
+                request,
+                &named(request),
+                "completed",
+                &artifacts,
+                "Which one?",
+            ))
         }
-        Behaviour::NonFinal(state) => ok(task(request, &state, &json!([]))),
+        Behaviour::NonFinal(state) => ok(task(
+            request,
+            &named(request),
+            &state,
+            &json!([]),
+            "Which one?",
+        )),
+        Behaviour::Task { id, state, text } if state == "completed" => {
+            let artifacts = json!([{"artifactId": "a1", "parts": text_parts(&text)}]);
+            ok(task(request, &id, &state, &artifacts, ""))
+        }
+        Behaviour::Task { id, state, text } => ok(task(request, &id, &state, &json!([]), &text)),
         Behaviour::Error(code, message) => ok(json!({
             "jsonrpc": "2.0", "id": request.body["id"], "error": {"code": code, "message": message},
         })
         .to_string()),
         Behaviour::Status(status, body) => http::response(status, &[], body.as_bytes()),
-        Behaviour::Busy | Behaviour::OneAtATime(_) => busy(),
         Behaviour::Queued202 => {
             let body = json!({"queued": true, "queue_id": uuid::Uuid::new_v4(), "queue_depth": 1});
             http::response(202, &[], body.to_string().as_bytes())
@@ -37,6 +53,9 @@ pub(crate) fn answer(request: &Request, behaviour: Behaviour) -> Vec<u8> {
         Behaviour::Raw(bytes) => http::response(200, &[], &with_id(request, bytes)),
         Behaviour::Echo
         | Behaviour::Delay(..)
+        | Behaviour::Busy
+        | Behaviour::OneAtATime(_)
+        | Behaviour::Work(_)
         | Behaviour::Hang
         | Behaviour::CloseBeforeReading
         | Behaviour::CloseAfterReading
@@ -57,9 +76,13 @@ fn with_id(request: &Request, bytes: Vec<u8>) -> Vec<u8> {
     [&bytes[..place], id.as_bytes(), &bytes[place + 3..]].concat()
 }
 
-pub(crate) fn busy() -> Vec<u8> {
-    let body = json!({"error": "busy", "busy": true, "retry_after": 1}).to_string();
-    http::response(503, &[("Retry-After", "1")], body.as_bytes())
+pub(crate) fn busy(retry_after: Option<u64>) -> Vec<u8> {
+    let Some(seconds) = retry_after else {
+        return http::response(503, &[], br#"{"error":"busy","busy":true}"#);
+    };
+    let body = json!({"error": "busy", "busy": true, "retry_after": seconds}).to_string();
+    let header = ("Retry-After", &*seconds.to_string());
+    http::response(503, &[header], body.as_bytes())
 }
 
 pub(crate) fn text_parts(text: &str) -> Value {
@@ -77,17 +100,28 @@ pub(crate) fn message(request: &Request, parts: &Value) -> String {
     json!({"jsonrpc": "2.0", "id": request.body["id"], "result": result}).to_string()
 }
 
-/// A JSON-RPC response with a task named after the message.
-fn task(request: &Request, state: &str, artifacts: &Value) -> String {
+/// A JSON-RPC response with a task, whose status says something unless that is empty.
+fn task(request: &Request, id: &str, state: &str, artifacts: &Value, said: &str) -> String {
+    let mut status = json!({"state": state});
+    if !said.is_empty() {
+        status["message"] = json!({"kind": "message", "role": "agent", "messageId": "s", "parts": text_parts(said)});
+    }
     let result = json!({
-        "kind": "task", "id": task_id(&request.message_id), "contextId": "context-1",
-        "status": {"state": state, "message": {"kind": "message", "role": "agent", "messageId": "s", "parts": text_parts("Which one?")}},
-        "artifacts": artifacts,
+        "kind": "task", "id": id, "contextId": "context-1", "status": status, "artifacts": artifacts,
     });
     json!({"jsonrpc": "2.0", "id": request.body["id"], "result": result}).to_string()
 }
 
-/// The id of the task that [`Behaviour::NonFinal`] and [`Behaviour::ArtifactTask`] name.
+/// The task that the request names, or else one named after its message.
+fn named(request: &Request) -> String {
+    if request.task_id.is_empty() {
+        task_id(&request.message_id)
+    } else {
+        request.task_id.clone()
+    }
+}
+
+/// The id of the task that an agent makes of a message.
 pub(crate) fn task_id(message_id: &str) -> String {
     format!("task-{message_id}")
 }
