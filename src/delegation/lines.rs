@@ -18,7 +18,7 @@ use crate::domain::{
 /// All lines of this node.
 #[derive(Debug)]
 pub(super) struct Lines {
-    lines: DashMap<WorkspaceId, Staffed>,
+    by_target: DashMap<WorkspaceId, Staffed>,
     retry: RetryPolicy,
     /// For timers: a place may be given back by a thread that is ending.
     runtime: Handle,
@@ -36,7 +36,7 @@ struct Staffed {
 impl Lines {
     pub(super) fn new(retry: RetryPolicy) -> Arc<Self> {
         Arc::new(Self {
-            lines: DashMap::new(),
+            by_target: DashMap::new(),
             retry,
             runtime: Handle::current(),
         })
@@ -45,7 +45,7 @@ impl Lines {
     /// Changes a line, then tells those whose turn it is, and those who must wait.
     fn change(self: &Arc<Self>, target: WorkspaceId, change: impl FnOnce(&mut Staffed, Timestamp)) {
         let now = clock::now();
-        let mut staffed = self.lines.entry(target).or_default();
+        let mut staffed = self.by_target.entry(target).or_default();
         change(&mut staffed, now);
         let Staffed { line, actors, .. } = &mut *staffed;
         for ticket in line.grants(now, &self.retry, rand::random()) {
@@ -61,7 +61,7 @@ impl Lines {
         drop(staffed);
         if empty {
             let idle = |_: &_, staffed: &Staffed| staffed.line.is_empty();
-            self.lines.remove_if(&target, idle);
+            self.by_target.remove_if(&target, idle);
         }
     }
 
@@ -86,7 +86,7 @@ impl Lines {
 
     fn ring(self: &Arc<Self>, target: WorkspaceId, due: Timestamp) {
         let mine = self
-            .lines
+            .by_target
             .get(&target)
             .is_some_and(|staffed| staffed.alarm == Some(due));
         if mine {
@@ -103,7 +103,7 @@ impl Lines {
     /// The target registered, gave a sign of life, was changed or removed: one of those who wait goes and looks, and
     /// those who think it silent look again.
     pub(super) fn wake(self: &Arc<Self>, target: WorkspaceId) {
-        if !self.lines.contains_key(&target) {
+        if !self.by_target.contains_key(&target) {
             return;
         }
         self.change(target, |staffed, now| {
@@ -116,7 +116,7 @@ impl Lines {
 
     /// Forgets what went wrong with a target. Whether there was a line.
     pub(super) fn reset(self: &Arc<Self>, target: WorkspaceId) -> bool {
-        let known = self.lines.contains_key(&target);
+        let known = self.by_target.contains_key(&target);
         if known {
             self.change(target, |staffed, _| staffed.line.reset());
         }
@@ -125,7 +125,7 @@ impl Lines {
 
     /// Every line of this node.
     pub(super) fn views(&self) -> Vec<(WorkspaceId, LineView)> {
-        let lines = self.lines.iter();
+        let lines = self.by_target.iter();
         lines
             .map(|entry| (*entry.key(), entry.value().line.view()))
             .collect()
