@@ -125,7 +125,8 @@ impl DelegationActor {
             Start::Fresh(task) if terms.origin == Origin::Delegated => Some(Arc::clone(task)),
             Start::Fresh(_) | Start::Restored | Start::GivenUp(_) => None,
         };
-        Self {
+        let restored = start == Start::Restored;
+        let mut actor = Self {
             counted: Counted::new(Arc::clone(&runtime.registry), life.status()),
             guard: DownGuard {
                 supervisor,
@@ -149,7 +150,12 @@ impl DelegationActor {
             follow: None,
             took_over,
             is_guest: false,
+        };
+        // Before anybody runs: the order in a line must not depend on which of many starts first.
+        if restored {
+            actor.take_place(false, None);
         }
+        actor
     }
 
     fn decide(&self, event: &Event, moment: Moment) -> Decision {
@@ -272,7 +278,14 @@ impl DelegationActor {
         observe(&self.terms, &before, &self.life, advance.at);
         answer(reply, Ok(Told::Committed(self.life.status())));
         self.act(step.effect);
-        self.take_place(heard, context);
+        if let Some(place) = self.place.as_ref().filter(|_| heard) {
+            place.spoke();
+        }
+        let tried = matches!(
+            before.state,
+            State::Working(_) | State::Stuck(_) | State::InputRequired(_)
+        );
+        self.take_place(tried, Some(context.address()));
         self.proceed(context);
     }
 
@@ -370,6 +383,9 @@ impl Actor for DelegationActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
+        if let Some(place) = &self.place {
+            place.attach(context.address());
+        }
         if let Some(start) = self.start.take() {
             self.begin(start, context);
         }

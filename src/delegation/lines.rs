@@ -1,8 +1,9 @@
 //! The lines before the targets, with the actors that stand in them. What a line decides is [`Line`]'s; here is who is
 //! told, and the timer that wakes it. Nothing is awaited under a lock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix::Addr;
 use dashmap::DashMap;
@@ -20,6 +21,8 @@ use crate::domain::{
 pub(super) struct Lines {
     by_target: DashMap<WorkspaceId, Staffed>,
     retry: RetryPolicy,
+    /// How many say that nobody is to be given a turn now.
+    holders: AtomicUsize,
     /// For timers: a place may be given back by a thread that is ending.
     runtime: Handle,
 }
@@ -29,6 +32,8 @@ pub(super) struct Lines {
 struct Staffed {
     line: Line,
     actors: HashMap<Ticket, Addr<DelegationActor>>,
+    /// Those whose turn came before they had an address.
+    early: HashSet<Ticket>,
     /// The instant that a task sleeps for.
     alarm: Option<Timestamp>,
 }
@@ -38,8 +43,15 @@ impl Lines {
         Arc::new(Self {
             by_target: DashMap::new(),
             retry,
+            holders: AtomicUsize::new(0),
             runtime: Handle::current(),
         })
+    }
+
+    /// Nobody is given a turn as long as this is held, so that those who come from the store stand in their old order.
+    pub(super) fn hold(self: &Arc<Self>) -> Held {
+        self.holders.fetch_add(1, Ordering::AcqRel);
+        Held(Arc::clone(self))
     }
 
     /// Changes a line, then tells those whose turn it is, and those who must wait.
@@ -47,27 +59,21 @@ impl Lines {
         let now = clock::now();
         let mut staffed = self.by_target.entry(target).or_default();
         change(&mut staffed, now);
-        let Staffed { line, actors, .. } = &mut *staffed;
-        for ticket in line.grants(now, &self.retry, rand::random()) {
-            tell(actors, &ticket, FromLine::Granted);
+        if self.holders.load(Ordering::Acquire) == 0 {
+            staffed.serve(now, &self.retry);
+            self.set_alarm(target, &mut staffed);
         }
-        if let Some((why, tickets)) = line.take_untold() {
-            for ticket in tickets {
-                tell(actors, &ticket, FromLine::Behind(why));
-            }
-        }
-        self.set_alarm(target, &mut staffed);
-        let empty = staffed.line.is_empty();
+        let idle = staffed.line.is_idle();
         drop(staffed);
-        if empty {
-            let idle = |_: &_, staffed: &Staffed| staffed.line.is_empty();
-            self.by_target.remove_if(&target, idle);
+        if idle {
+            let still = |_: &_, staffed: &Staffed| staffed.line.is_idle();
+            self.by_target.remove_if(&target, still);
         }
     }
 
     /// One task sleeps for each line that waits for an instant; one that wakes to find an earlier one gone ends.
     fn set_alarm(self: &Arc<Self>, target: WorkspaceId, staffed: &mut Staffed) {
-        let due = staffed.line.next_due();
+        let due = staffed.line.next_due(clock::now());
         let earlier = match (staffed.alarm, due) {
             (Some(alarm), Some(due)) => due < alarm,
             (None, due) => due.is_some(),
@@ -132,11 +138,46 @@ impl Lines {
     }
 }
 
-fn tell(actors: &HashMap<Ticket, Addr<DelegationActor>>, ticket: &Ticket, word: FromLine) {
-    // One that is gone leaves the line by itself.
-    if let Some(actor) = actors.get(ticket) {
-        actor.do_send(word);
+impl Staffed {
+    /// Tells those whose turn it is, and those who must wait and do not know why.
+    fn serve(&mut self, now: Timestamp, retry: &RetryPolicy) {
+        for ticket in self.line.grants(now, retry, rand::random()) {
+            match self.actors.get(&ticket) {
+                Some(actor) => actor.do_send(FromLine::Granted),
+                None => drop(self.early.insert(ticket)),
+            }
+        }
+        if let Some((why, tickets)) = self.line.take_untold() {
+            for actor in tickets.iter().filter_map(|ticket| self.actors.get(ticket)) {
+                actor.do_send(FromLine::Behind(why));
+            }
+        }
     }
+}
+
+/// Keeps everybody waiting; see [`Lines::hold`].
+#[derive(Debug)]
+pub(super) struct Held(Arc<Lines>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.0.holders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let targets: Vec<WorkspaceId> =
+                self.0.by_target.iter().map(|line| *line.key()).collect();
+            for target in targets {
+                self.0.change(target, |_, _| {});
+            }
+        }
+    }
+}
+
+/// What a try that came to nothing means for the line.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Setback {
+    /// This delegation waits until then.
+    Own(Timestamp),
+    /// So do all.
+    All(Hindrance, Timestamp),
 }
 
 /// A delegation's place in its target's line, or with the target, for as long as it is held.
@@ -148,17 +189,26 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// Waits in line, from `not_before` on.
+    /// Waits in line. `setback`: what its last try came to, if it comes from one.
     pub(super) fn waiting(
         lines: &Arc<Lines>,
         target: WorkspaceId,
         ticket: Ticket,
-        actor: Addr<DelegationActor>,
-        not_before: Timestamp,
+        actor: Option<Addr<DelegationActor>>,
+        setback: Option<Setback>,
     ) -> Self {
         lines.change(target, |staffed, now| {
-            staffed.actors.insert(ticket.clone(), actor);
-            staffed.line.enter(ticket.clone(), not_before, now);
+            staffed
+                .actors
+                .extend(actor.map(|actor| (ticket.clone(), actor)));
+            match setback {
+                None => staffed.line.enter(ticket.clone(), now, now),
+                Some(Setback::Own(until)) => staffed.line.enter(ticket.clone(), until, now),
+                Some(Setback::All(why, until)) => {
+                    staffed.line.enter(ticket.clone(), now, now);
+                    staffed.line.hold(why, until, now);
+                }
+            }
         });
         Self {
             lines: Arc::clone(lines),
@@ -172,10 +222,12 @@ impl Seat {
         lines: &Arc<Lines>,
         target: WorkspaceId,
         ticket: Ticket,
-        actor: Addr<DelegationActor>,
+        actor: Option<Addr<DelegationActor>>,
     ) -> Self {
         lines.change(target, |staffed, _| {
-            staffed.actors.insert(ticket.clone(), actor);
+            staffed
+                .actors
+                .extend(actor.map(|actor| (ticket.clone(), actor)));
             staffed.line.occupy(ticket.clone());
         });
         Self {
@@ -185,18 +237,23 @@ impl Seat {
         }
     }
 
-    /// Its try came to nothing: it waits again, and all others with it.
-    pub(super) fn failed(&self, why: Hindrance, until: Timestamp) {
-        self.lines.change(self.target, |staffed, now| {
-            staffed.line.failed(&self.ticket, why, until, now);
+    /// Whoever reserved it has an address now.
+    pub(super) fn attach(&self, actor: Addr<DelegationActor>) {
+        self.lines.change(self.target, |staffed, _| {
+            if staffed.early.remove(&self.ticket) {
+                actor.do_send(FromLine::Granted);
+            }
+            staffed.actors.insert(self.ticket.clone(), actor);
         });
     }
 
-    /// It waits for an instant of its own.
-    pub(super) fn rest(&self, until: Timestamp) {
-        self.lines.change(self.target, |staffed, now| {
-            staffed.line.rest(&self.ticket, until, now);
-        });
+    /// Its try came to nothing: it waits again.
+    pub(super) fn step_back(&self, setback: Setback) {
+        self.lines
+            .change(self.target, |staffed, now| match setback {
+                Setback::Own(until) => staffed.line.rest(&self.ticket, until, now),
+                Setback::All(why, until) => staffed.line.failed(&self.ticket, why, until, now),
+            });
     }
 
     /// The target said something.
@@ -211,6 +268,7 @@ impl Drop for Seat {
         let lines = Arc::clone(&self.lines);
         lines.change(self.target, |staffed, now| {
             staffed.actors.remove(&self.ticket);
+            staffed.early.remove(&self.ticket);
             staffed
                 .line
                 .leave(&self.ticket, now, &self.lines.retry, rand::random());

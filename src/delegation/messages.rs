@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::actor::DelegationActor;
+use super::lines::Held;
 use super::{ActorNumber, Error, Told};
 use crate::domain::{DelegationKey, Event, NewDelegation, Unready};
 use crate::persistence;
@@ -71,10 +72,10 @@ pub(super) struct Revive {
     pub(super) reply: oneshot::Sender<Result<Option<Addr<DelegationActor>>, Error>>,
 }
 
-/// Take charge of delegations that an earlier process left behind.
+/// Take charge of delegations that an earlier process left behind. The lines are held until the last is there.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Recover(pub(super) Vec<Loaded>);
+pub(super) struct Recover(pub(super) Vec<Loaded>, pub(super) Arc<Held>);
 
 /// Take charge of live delegations that seem to have no actor.
 #[derive(Message)]

@@ -351,7 +351,7 @@ impl Handler<Revive> for Supervisor {
 impl Handler<Recover> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Recover(delegations): Recover, context: &mut Self::Context) {
+    fn handle(&mut self, Recover(delegations, _held): Recover, context: &mut Self::Context) {
         for mut loaded in delegations {
             if !self.registry.actors.contains_key(&loaded.terms.key)
                 && !self.reviving.contains_key(&loaded.terms.key)
@@ -432,9 +432,12 @@ impl Handler<ActorDown> for Supervisor {
 /// Takes charge of every live delegation in the store, a page at a time. Ends when all are supervised.
 pub async fn recover(delegations: &Delegations) -> usize {
     let mut count = 0usize;
+    let held = Arc::new(delegations.lines.hold());
     for_each_page(delegations, |page| {
         count = count.saturating_add(page.len());
-        delegations.supervisor.do_send(Recover(page));
+        delegations
+            .supervisor
+            .do_send(Recover(page, Arc::clone(&held)));
     })
     .await;
     count

@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
 
 use super::{DelegationKey, Priority, RetryPolicy, Timestamp, Unready};
 
@@ -14,6 +15,10 @@ use super::{DelegationKey, Priority, RetryPolicy, Timestamp, Unready};
 pub const BREAKER_FAILURES: u32 = 5;
 /// From how many at once on a target counts as one without a limit of its own.
 const WIDE: usize = 1_024;
+
+/// How long a busy target's refusals may be on their way. Until they are here nobody else is tried, for the one that it
+/// refuses would be overtaken.
+const SETTLE: Duration = Duration::from_millis(250);
 
 /// A delegation's place in a line: the smaller is first.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -94,8 +99,14 @@ pub struct Line {
     /// Those who are being tried, or whom the target works for.
     seated: HashSet<Ticket>,
     cap: Cap,
-    /// How many may be seated, as the target has shown.
+    /// How many may be seated, as the target has shown, or is being tried.
     window: Option<usize>,
+    /// How many a busy target was seen to take.
+    proven: usize,
+    /// Until then refusals may come in.
+    unsettled_until: Timestamp,
+    /// When the last was given its turn.
+    granted_at: Timestamp,
     closed: Option<(Timestamp, Hindrance)>,
     /// What last went wrong between Baton and the target, until that is over.
     fault: Option<Hindrance>,
@@ -114,6 +125,9 @@ impl Default for Line {
             seated: HashSet::new(),
             cap: Cap::Unknown,
             window: None,
+            proven: 0,
+            unsettled_until: Timestamp::default(),
+            granted_at: Timestamp::default(),
             closed: None,
             fault: None,
             failures: 0,
@@ -163,6 +177,11 @@ impl Line {
     pub fn failed(&mut self, ticket: &Ticket, why: Hindrance, until: Timestamp, now: Timestamp) {
         self.seated.remove(ticket);
         self.waiting.insert(ticket.clone());
+        self.hold(why, until, now);
+    }
+
+    /// Nobody is tried before `until`.
+    pub fn hold(&mut self, why: Hindrance, until: Timestamp, now: Timestamp) {
         let closed_until = self.closed.map_or(now, |(until, _)| until);
         if matches!(why, Hindrance::Busy | Hindrance::Unreachable) {
             // Those who were tried together failed together.
@@ -170,7 +189,10 @@ impl Line {
                 self.failures = self.failures.saturating_add(1);
                 self.failing_since.get_or_insert(now);
             }
+            // A target takes one at a time, if nobody else has it.
+            self.proven = self.seated.len().max(1);
             self.window = Some(self.seated.len());
+            self.unsettled_until = now.plus(SETTLE);
             self.fault = Some(why);
             self.grow_at = None;
         }
@@ -227,33 +249,52 @@ impl Line {
             self.reopen(now, retry, dice);
         }
         self.grow(now, retry, dice);
+        // So many at once, and none was refused.
+        if self.unsettled_until <= now && self.seated.len() > self.proven {
+            self.proven = self.seated.len();
+            self.failures = 0;
+            self.failing_since = None;
+        }
         let mut granted = Vec::new();
         while self.closed.is_none()
+            && self.settled_at() <= now
             && self.limit().is_none_or(|limit| self.seated.len() < limit)
             && let Some(ticket) = self.waiting.pop_first()
         {
             self.untold.remove(&ticket);
             self.seated.insert(ticket.clone());
+            self.granted_at = now;
+            if self.seated.len() > self.proven {
+                self.unsettled_until = now.plus(SETTLE);
+            }
             granted.push(ticket);
         }
         granted
     }
 
-    /// All places were taken for a while and nobody was refused.
+    /// From when on the next may be tried: by one that is known to be busy, not while a refusal may be on its way, and
+    /// more than it was seen to take not beside another that is on its way.
+    fn settled_at(&self) -> Timestamp {
+        if self.fault != Some(Hindrance::Busy) {
+            Timestamp::default()
+        } else if self.seated.len() < self.proven {
+            self.unsettled_until
+        } else {
+            self.unsettled_until.max(self.granted_at.plus(SETTLE))
+        }
+    }
+
+    /// Twice as many are tried as it was seen to take.
     fn grow(&mut self, now: Timestamp, retry: &RetryPolicy, dice: f64) {
         let Some(window) = self.window else { return };
         if self.grow_at.is_none_or(|at| at > now) || self.closed.is_some() {
             return;
         }
-        if self.seated.len() >= window && window > 0 {
-            self.failures = 0;
-            self.failing_since = None;
-        }
-        let wider = window.saturating_mul(2).max(1);
+        let wider = self.proven.max(1).saturating_mul(2);
         if wider >= WIDE {
             return self.reset();
         }
-        self.window = Some(wider);
+        self.window = Some(wider.max(window));
         self.grow_at = Some(now.plus(retry.delay(self.failures.max(1), dice)));
     }
 
@@ -291,19 +332,25 @@ impl Line {
 
     /// When [`Line::grants`] will next have something to do without anything else happening.
     #[must_use]
-    pub fn next_due(&self) -> Option<Timestamp> {
+    pub fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         let rested = self.resting.first().map(|(at, _)| *at);
-        let reopened = self.closed.map(|(until, _)| until);
-        let open = self.closed.is_none() && !self.waiting.is_empty();
-        let grown = self.grow_at.filter(|_| open);
-        let reopened = reopened.filter(|_| !self.waiting.is_empty());
-        [rested, reopened, grown].into_iter().flatten().min()
+        let for_waiting = if self.waiting.is_empty() {
+            None
+        } else if let Some((until, _)) = self.closed {
+            Some(until)
+        } else if self.settled_at() <= now {
+            self.grow_at
+        } else {
+            Some(self.settled_at())
+        };
+        rested.into_iter().chain(for_waiting).min()
     }
 
-    /// Whether there is nobody.
+    /// Whether there is nobody, and nothing to remember: what a busy target showed is worth knowing when the next comes.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.resting.is_empty() && self.seated.is_empty()
+    pub fn is_idle(&self) -> bool {
+        let empty = self.waiting.is_empty() && self.resting.is_empty() && self.seated.is_empty();
+        empty && self.fault.is_none()
     }
 
     /// What is to be seen of it.

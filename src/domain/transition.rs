@@ -153,17 +153,20 @@ impl Context<'_> {
 
     /// Rule 6: what may have reached the target is never blindly sent twice.
     fn unknown(&self, class: ErrorClass, detail: &Arc<str>, target_deduplicates: bool) -> Decision {
-        let resend = match self.terms.redelivery {
-            Redelivery::Never => false,
-            Redelivery::IfIdempotent => target_deduplicates,
-            Redelivery::Always => true,
-        };
         let trouble = self.another_failure();
-        if resend && !self.is_exhausted(trouble) {
+        if self.may_resend(target_deduplicates) && !self.is_exhausted(trouble) {
             let delay = self.policy.retry.delay(trouble.failures, self.moment.dice);
             self.try_again(WaitingFor::Redelivery, delay, trouble)
         } else {
             self.fail(class, detail)
+        }
+    }
+
+    const fn may_resend(&self, target_deduplicates: bool) -> bool {
+        match self.terms.redelivery {
+            Redelivery::Never => false,
+            Redelivery::IfIdempotent => target_deduplicates,
+            Redelivery::Always => true,
         }
     }
 
@@ -180,8 +183,16 @@ impl Context<'_> {
         if call_in_flight || !unanswered {
             return self.not_applicable();
         }
-        let detail: Arc<str> = "the service restarted while the target was working, and the target gave no task to ask for".into();
-        self.unknown(ErrorClass::OutcomeUnknown, &detail, target_deduplicates)
+        if self.may_resend(target_deduplicates) {
+            // Baton failed, not the target: that counts against nobody.
+            let trouble = self.trouble();
+            let delay = self.policy.retry.delay(1, self.moment.dice);
+            return self.rest(self.waiting(WaitingFor::Redelivery, delay, trouble));
+        }
+        self.fail(
+            ErrorClass::OutcomeUnknown,
+            "the service restarted while the target was working, and the target gave no task to ask for",
+        )
     }
 
     fn elapsed(&self, target_heard_at: Option<Timestamp>) -> Decision {
@@ -227,19 +238,23 @@ impl Context<'_> {
         let Moment {
             now, hearing_since, ..
         } = self.moment;
-        let before = match &self.life.state {
+        let before = self.trouble();
+        Trouble {
+            failures: before
+                .map_or(0, |trouble| trouble.failures)
+                .saturating_add(1),
+            since: before.map_or(now, |trouble| trouble.since.max(hearing_since).min(now)),
+        }
+    }
+
+    const fn trouble(&self) -> Option<Trouble> {
+        match &self.life.state {
             State::Working(working) | State::Stuck(working) => match working.phase {
                 Phase::Dispatched { trouble } => trouble,
                 Phase::Received { .. } | Phase::InProgress { .. } => None,
             },
             State::Queued(wait) => wait.trouble,
             State::Pending | State::InputRequired(_) | State::Ended(_) => None,
-        };
-        Trouble {
-            failures: before
-                .map_or(0, |trouble| trouble.failures)
-                .saturating_add(1),
-            since: before.map_or(now, |trouble| trouble.since.max(hearing_since).min(now)),
         }
     }
 

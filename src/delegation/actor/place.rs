@@ -7,7 +7,7 @@ use actix::prelude::*;
 
 use super::DelegationActor;
 use crate::clock;
-use crate::delegation::lines::{Seat, hindrance};
+use crate::delegation::lines::{Seat, Setback, hindrance};
 use crate::delegation::messages::FromLine;
 use crate::domain::{Event, Hindrance, Origin, State, Ticket, Unready, Wait, WaitingFor};
 
@@ -20,13 +20,9 @@ pub(super) struct Place {
 }
 
 impl DelegationActor {
-    /// Takes the place that the state asks for. `heard`: the target just said something.
-    pub(super) fn take_place(&mut self, heard: bool, context: &mut Context<Self>) {
-        if let Some(place) = &self.place
-            && heard
-        {
-            place.seat.spoke();
-        }
+    /// Takes the place that the state asks for. `tried`: the delegation comes from the target. Without an address the
+    /// place is only reserved.
+    pub(super) fn take_place(&mut self, tried: bool, actor: Option<Addr<Self>>) {
         let Some(target) = self
             .terms
             .target
@@ -43,32 +39,26 @@ impl DelegationActor {
         match &self.life.state {
             State::Pending => {
                 if self.place.is_none() {
-                    let (actor, now) = (context.address(), clock::now());
-                    let seat = Seat::waiting(lines, target, ticket(), actor, now);
-                    let granted = false;
-                    self.place = Some(Place { seat, granted });
+                    let seat = Seat::waiting(lines, target, ticket(), actor, None);
+                    self.place = Some(Place::in_line(seat));
                 }
             }
-            State::Queued(wait) if !wait.is_handed_over() => {
-                let wait = *wait;
-                if let Some(place) = &mut self.place {
-                    place.step_back(wait);
-                } else {
-                    let until = if is_own(wait) {
-                        wait.until
-                    } else {
-                        clock::now()
-                    };
-                    let seat = Seat::waiting(lines, target, ticket(), context.address(), until);
-                    let granted = false;
-                    self.place = Some(Place { seat, granted });
+            State::Queued(wait) if !wait.is_handed_over() => match &mut self.place {
+                // It may have been given its turn while it was committed that it waits.
+                Some(_) if !tried => {}
+                Some(place) => {
+                    place.step_back(setback(*wait).unwrap_or(Setback::Own(wait.until)));
                 }
-            }
+                None => {
+                    let seat = Seat::waiting(lines, target, ticket(), actor, setback(*wait));
+                    self.place = Some(Place::in_line(seat));
+                }
+            },
             State::Working(_) | State::Stuck(_) | State::InputRequired(_) => {
                 if !self.place.as_ref().is_some_and(|place| place.granted) {
                     // What stood in line leaves it first.
                     self.place = None;
-                    let seat = Seat::working(lines, target, ticket(), context.address());
+                    let seat = Seat::working(lines, target, ticket(), actor);
                     let granted = true;
                     self.place = Some(Place { seat, granted });
                 }
@@ -125,39 +115,47 @@ impl DelegationActor {
             return;
         };
         let delay = self.runtime.policy.retry.slow_delay(rand::random());
-        place.granted = false;
-        place.seat.failed(why, clock::now().plus(delay));
+        place.step_back(Setback::All(why, clock::now().plus(delay)));
     }
 }
 
 impl Place {
-    /// Goes back into the line after a try that came to nothing, unless it stands there already.
-    fn step_back(&mut self, wait: Wait) {
-        if !self.granted {
-            return;
-        }
+    /// Whoever reserved it has an address now.
+    pub(super) fn attach(&self, actor: Addr<DelegationActor>) {
+        self.seat.attach(actor);
+    }
+
+    /// The target said something.
+    pub(super) fn spoke(&self) {
+        self.seat.spoke();
+    }
+
+    const fn in_line(seat: Seat) -> Self {
+        let granted = false;
+        Self { seat, granted }
+    }
+
+    /// Goes back into the line after a try that came to nothing.
+    fn step_back(&mut self, setback: Setback) {
         self.granted = false;
-        match wait.waiting_for {
-            WaitingFor::Busy => self.seat.failed(Hindrance::Busy, wait.until),
-            WaitingFor::Unreachable => self.seat.failed(Hindrance::Unreachable, wait.until),
-            WaitingFor::Redelivery
-            | WaitingFor::Address
-            | WaitingFor::Capacity
-            | WaitingFor::Offline
-            | WaitingFor::Breaker
-            | WaitingFor::TargetQueue
-            | WaitingFor::Poll => self.seat.rest(wait.until),
-        }
+        self.seat.step_back(setback);
     }
 }
 
-/// Whether the instant follows from this delegation's own tries, and is not the end of every wait.
-const fn is_own(wait: Wait) -> bool {
-    let tried = matches!(
-        wait.waiting_for,
-        WaitingFor::Busy | WaitingFor::Unreachable | WaitingFor::Redelivery
-    );
-    tried && wait.trouble.is_some()
+/// What waiting after a try means for the others in the line; none when it does not follow from a try.
+const fn setback(wait: Wait) -> Option<Setback> {
+    match wait.waiting_for {
+        _ if wait.trouble.is_none() => None,
+        WaitingFor::Busy => Some(Setback::All(Hindrance::Busy, wait.until)),
+        WaitingFor::Unreachable => Some(Setback::All(Hindrance::Unreachable, wait.until)),
+        WaitingFor::Redelivery => Some(Setback::Own(wait.until)),
+        WaitingFor::Address
+        | WaitingFor::Capacity
+        | WaitingFor::Offline
+        | WaitingFor::Breaker
+        | WaitingFor::TargetQueue
+        | WaitingFor::Poll => None,
+    }
 }
 
 impl Handler<FromLine> for DelegationActor {

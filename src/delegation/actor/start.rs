@@ -16,7 +16,7 @@ impl DelegationActor {
     pub(super) fn begin(&mut self, start: Start, context: &mut Context<Self>) {
         let event = match start {
             Start::Fresh(_) => {
-                self.take_place(false, context);
+                self.take_place(false, Some(context.address()));
                 return self.proceed(context);
             }
             Start::GivenUp(detail) => Event::Abandoned { detail },
@@ -26,7 +26,6 @@ impl DelegationActor {
                 return;
             }
             Start::Restored => {
-                self.take_place(false, context);
                 let (runtime, terms) = (Arc::clone(&self.runtime), Arc::clone(&self.terms));
                 let works = matches!(self.life.state, State::Working(_) | State::Stuck(_));
                 if !works || self.life.task().is_some() || terms.origin != Origin::Delegated {
