@@ -246,6 +246,7 @@ fn start_delegations(
         first_byte_timeout: (!first_byte.is_zero()).then_some(first_byte),
         idle_timeout: Duration::from_secs(config.idle_timeout_s),
         max_reply_bytes: config.max_reply_bytes,
+        faults: Arc::clone(&faults),
     })?;
     let retry = RetryPolicy {
         base: Duration::from_millis(config.retry_base_ms),

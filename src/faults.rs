@@ -11,17 +11,23 @@ pub enum Point {
     ActorTold,
     /// The intent to send is committed, the request has not left.
     BeforeSend,
+    /// A request begins to leave: whether its target gets it is open.
+    AfterSend,
     /// The answer is here, nothing of it is committed.
     AnswerReceived,
-    /// A batch was committed, nobody has been told.
+    /// A transaction that moves a delegation is written, and open still.
+    DuringCommit,
+    /// A batch that moves a delegation was committed, nobody has been told.
     Committed,
 }
 
 impl Point {
-    const ALL: [(Self, &'static str); 4] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::ActorTold, "actor_told"),
         (Self::BeforeSend, "before_send"),
+        (Self::AfterSend, "after_send"),
         (Self::AnswerReceived, "answer_received"),
+        (Self::DuringCommit, "during_commit"),
         (Self::Committed, "committed"),
     ];
 }

@@ -26,11 +26,15 @@ struct Cut {
 }
 
 impl Writer for Cut {
-    fn commit(&mut self, writes: &[Write]) -> Result<Commit, store::Error> {
+    fn commit_watched(
+        &mut self,
+        writes: &[Write],
+        written: &dyn Fn(),
+    ) -> Result<Commit, store::Error> {
         while self.frozen.load(Ordering::Acquire) {
             std::thread::sleep(Duration::from_millis(10));
         }
-        let commit = self.writer.commit(writes)?;
+        let commit = self.writer.commit_watched(writes, written)?;
         if self.armed.swap(false, Ordering::AcqRel) {
             return Err(store::Error::Unavailable("the connection broke off".into()));
         }
@@ -98,6 +102,7 @@ impl House {
                 first_byte_timeout: None,
                 idle_timeout: Duration::from_secs(5),
                 max_reply_bytes: 1 << 20,
+                faults: Arc::clone(&faults),
             })
             .unwrap(),
             faults,

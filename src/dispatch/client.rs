@@ -26,6 +26,7 @@ use super::guard::TargetGuard;
 use super::reply::{nothing_learnt, read_asked, read_reply};
 use super::wire::{Words, cancel_task, get_task, send_message};
 use crate::domain::{AskOutcome, DelegationId, ErrorClass, Outcome, RemoteTaskId};
+use crate::faults::Faults;
 
 mod body;
 mod departure;
@@ -52,6 +53,8 @@ pub struct ClientConfig {
     pub idle_timeout: Duration,
     /// The largest answer that is read.
     pub max_reply_bytes: usize,
+    /// For tests.
+    pub faults: Arc<Faults>,
 }
 
 /// The HTTP client could not be made.

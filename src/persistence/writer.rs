@@ -144,7 +144,8 @@ impl PersistenceActor {
         let task = tokio::task::spawn_blocking({
             let store = self.settings.store.clone();
             let (connection, batch) = (self.writer.take(), Arc::clone(&batch));
-            move || commit_blocking(&store, connection, &batch)
+            let faults = Arc::clone(&self.settings.faults);
+            move || commit_blocking(&store, connection, &batch, &faults)
         });
         self.in_flight = true;
         let stall = context.run_later(STALLED_AFTER, |actor, _| {
@@ -177,7 +178,10 @@ impl PersistenceActor {
     }
 
     fn committed(&mut self, commit: Commit, answers: Vec<(Patience, super::Acknowledge)>) {
-        self.settings.faults.pass(Point::Committed);
+        let moves = |written: &Written| matches!(written, Written::Accepted(_) | Written::Advanced);
+        if commit.written.iter().any(moves) {
+            self.settings.faults.pass(Point::Committed);
+        }
         if self.failures > 0 {
             tracing::info!(failures = self.failures, "the database takes writes again");
             self.failures = 0;
@@ -269,11 +273,18 @@ fn commit_blocking(
     store: &Store,
     connection: Option<Box<dyn Writer>>,
     batch: &[Write],
+    faults: &Faults,
 ) -> Finished {
     let started = Instant::now();
+    let moves = |write: &Write| matches!(write, Write::Accept(_) | Write::Advance(_));
+    let written = || {
+        if batch.iter().any(moves) {
+            faults.pass(Point::DuringCommit);
+        }
+    };
     let opened = connection.map_or_else(|| store.writer(), Ok);
     let (writer, result) = match opened {
-        Ok(mut writer) => match writer.commit(batch) {
+        Ok(mut writer) => match writer.commit_watched(batch, &written) {
             Ok(commit) => (Some(writer), Ok(commit)),
             Err(error) => (None, Err(error)),
         },

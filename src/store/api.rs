@@ -286,7 +286,15 @@ pub trait Writer: Send {
     /// # Errors
     /// [`Error::Unavailable`] when nothing could be committed, or when it is not known whether it was. Repeating the
     /// same writes is safe.
-    fn commit(&mut self, writes: &[Write]) -> Result<Commit, Error>;
+    fn commit(&mut self, writes: &[Write]) -> Result<Commit, Error> {
+        self.commit_watched(writes, &|| {})
+    }
+
+    /// [`Writer::commit`], which calls `written` in each of its transactions when all is written and nothing committed.
+    ///
+    /// # Errors
+    /// Those of [`Writer::commit`].
+    fn commit_watched(&mut self, writes: &[Write], written: &dyn Fn()) -> Result<Commit, Error>;
 }
 
 /// How to reach a database.

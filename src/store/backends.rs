@@ -142,8 +142,12 @@ macro_rules! implement {
         }
 
         impl Writer for $Conn {
-            fn commit(&mut self, writes: &[Write]) -> Result<Commit, Error> {
-                $backend::commit::commit(self, writes)
+            fn commit_watched(
+                &mut self,
+                writes: &[Write],
+                written: &dyn Fn(),
+            ) -> Result<Commit, Error> {
+                $backend::commit::commit(self, writes, written)
             }
         }
     };

@@ -15,6 +15,7 @@ use super::{A2aClient, AskCall, blocked_address, not_delivered};
 use crate::dispatch::reply::parse_retry_after;
 use crate::dispatch::wire::child_traceparent;
 use crate::domain::Outcome;
+use crate::faults::Point;
 
 /// What to post, and where.
 pub(super) struct Posting<'a> {
@@ -106,7 +107,10 @@ impl A2aClient {
         let early = tokio::select! {
             biased;
             answer = &mut answer => Some(answer.map_err(Stop::Error)),
-            () = departure.wait() => None,
+            () = departure.wait() => {
+                self.config.faults.pass(Point::AfterSend);
+                None
+            }
             () = sleep(limit) => Some(Err(Stop::Limit("no connection", limit))),
             () = &mut total => Some(Err(Stop::Deadline)),
         };

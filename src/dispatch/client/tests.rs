@@ -26,6 +26,7 @@ fn config() -> ClientConfig {
         first_byte_timeout: None,
         idle_timeout: LONG,
         max_reply_bytes: 1 << 20,
+        faults: Arc::default(),
     }
 }
 

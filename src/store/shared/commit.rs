@@ -19,12 +19,15 @@ macro_rules! commit {
             pub(in crate::store) fn commit(
                 conn: &mut $Conn,
                 writes: &[Write],
+                written: &dyn Fn(),
             ) -> Result<Commit, Error> {
                 if !is_idle(conn) {
                     return Err(Error::Unavailable("a transaction was left open".to_owned()));
                 }
-                let result = match in_transaction(conn, |conn| attempt(conn, writes, false)) {
-                    Err(Error::Refused(_) | Error::Unreadable { .. }) => one_by_one(conn, writes),
+                let result = match transact(conn, writes, false, written) {
+                    Err(Error::Refused(_) | Error::Unreadable { .. }) => {
+                        one_by_one(conn, writes, written)
+                    }
                     other => other,
                 };
                 if is_idle(conn) {
@@ -43,11 +46,15 @@ macro_rules! commit {
             }
 
             /// One of the writes is refused: each gets a transaction of its own, so that the others are committed.
-            fn one_by_one(conn: &mut $Conn, writes: &[Write]) -> Result<Commit, Error> {
+            fn one_by_one(
+                conn: &mut $Conn,
+                writes: &[Write],
+                written: &dyn Fn(),
+            ) -> Result<Commit, Error> {
                 let mut whole = Commit::default();
                 for write in writes {
                     let one = std::slice::from_ref(write);
-                    match in_transaction(conn, |conn| attempt(conn, one, true)) {
+                    match transact(conn, one, true, written) {
                         Ok(commit) => {
                             whole.written.extend(commit.written);
                             whole.published.extend(commit.published);
@@ -63,6 +70,19 @@ macro_rules! commit {
                     }
                 }
                 Ok(whole)
+            }
+
+            fn transact(
+                conn: &mut $Conn,
+                writes: &[Write],
+                careful: bool,
+                written: &dyn Fn(),
+            ) -> Result<Commit, Error> {
+                in_transaction(conn, |conn| {
+                    let commit = attempt(conn, writes, careful)?;
+                    written();
+                    Ok(commit)
+                })
             }
 
             fn attempt(conn: &mut $Conn, writes: &[Write], careful: bool) -> Result<Commit, Error> {

@@ -44,7 +44,8 @@ pub(crate) async fn result_rows(api: &Api, caller: &Workspace, id: &str) -> Vec<
     rows_about(api, caller, "delegation", id).await
 }
 
-/// What a caller's feed holds of all its delegations, read once.
+/// What callers' feeds hold of all their delegations, each read once.
+#[derive(Default)]
 pub(crate) struct Ledger {
     results: HashMap<String, Vec<Value>>,
     replies: HashMap<String, Vec<Value>>,
@@ -52,8 +53,14 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) async fn read(api: &Api, caller: &Workspace) -> Self {
-        let by_id = |rows: Vec<Value>| {
-            let mut of: HashMap<String, Vec<Value>> = HashMap::new();
+        let mut ledger = Self::default();
+        ledger.read_on(api, caller).await;
+        ledger
+    }
+
+    /// Adds another caller's feed.
+    pub(crate) async fn read_on(&mut self, api: &Api, caller: &Workspace) {
+        let add = |of: &mut HashMap<String, Vec<Value>>, rows: Vec<Value>| {
             for row in rows {
                 if row["method"] == "delegate_result" {
                     let id = row["response_body"]["delegation_id"].as_str();
@@ -61,12 +68,20 @@ impl Ledger {
                     of.entry(id.to_owned()).or_default().push(row);
                 }
             }
-            of
         };
-        Self {
-            results: by_id(api.feed(caller, "delegation").await),
-            replies: by_id(api.feed(caller, "a2a_receive").await),
-        }
+        add(&mut self.results, api.feed(caller, "delegation").await);
+        add(&mut self.replies, api.feed(caller, "a2a_receive").await);
+    }
+
+    /// Whose rows it holds.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &String> {
+        self.results.keys().chain(self.replies.keys())
+    }
+
+    /// The result rows and replies of one delegation.
+    pub(crate) fn rows(&self, id: &str) -> impl Iterator<Item = &Value> {
+        let both = [self.results.get(id), self.replies.get(id)];
+        both.into_iter().flatten().flatten()
     }
 
     /// How many delegations have a reply.
@@ -77,23 +92,31 @@ impl Ledger {
     /// Asserts one result row and one reply that say the same; the status and the text (or the error).
     #[track_caller]
     pub(crate) fn only_ending(&self, id: &str) -> (&str, &str) {
-        let only = |rows: &HashMap<String, Vec<Value>>, what: &str| {
-            let found = rows.get(id).map_or(0, Vec::len);
-            assert_eq!(found, 1, "{what} of {id}");
-        };
-        only(&self.results, "result rows");
-        only(&self.replies, "replies");
+        let ending = self.ending(id);
+        ending.unwrap_or_else(|complaint| panic!("{id}: {complaint}"))
+    }
+
+    /// [`Ledger::only_ending`], or what is wrong with it.
+    pub(crate) fn ending(&self, id: &str) -> Result<(&str, &str), String> {
+        let of = |rows: &HashMap<String, Vec<Value>>| rows.get(id).map_or(0, Vec::len);
+        let (results, replies) = (of(&self.results), of(&self.replies));
+        if (results, replies) != (1, 1) {
+            return Err(format!("{results} result rows, {replies} replies"));
+        }
         let (result, reply) = (&self.results[id][0], &self.replies[id][0]);
-        let status = result["status"].as_str().unwrap();
+        let status = result["status"].as_str().unwrap_or_default();
         let (word, member) = match status {
             "completed" => ("ok", "text"),
             _ => ("error", "error"),
         };
-        assert_eq!(reply["status"], word, "{reply:#}");
         let text = &result["response_body"][member];
-        assert_eq!(&reply["response_body"]["text"], text, "{reply:#}");
-        assert_eq!(&reply["request_body"]["parts"][0]["text"], text);
-        (status, text.as_str().unwrap())
+        let agree = reply["status"] == word
+            && &reply["response_body"]["text"] == text
+            && &reply["request_body"]["parts"][0]["text"] == text;
+        match text.as_str() {
+            Some(text) if agree => Ok((status, text)),
+            _ => Err(format!("the result {result:#} and the reply {reply:#}")),
+        }
     }
 }
 

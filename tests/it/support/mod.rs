@@ -5,6 +5,7 @@
 //! condition up to a deadline ([`eventually`]).
 
 pub(crate) mod agent;
+pub(crate) mod books;
 pub(crate) mod client;
 pub(crate) mod database;
 pub(crate) mod history;
@@ -40,12 +41,22 @@ pub(crate) async fn eventually_within<T>(
     }
 }
 
-/// How long one case may run.
-const CASE_LIMIT: Duration = Duration::from_mins(3);
+/// How long one case may run, unless it says so itself.
+pub(crate) const CASE_LIMIT: Duration = Duration::from_mins(3);
+
+/// A number that an environment variable may set, for the sizes of long runs.
+pub(crate) fn sized(variable: &str, default: u64) -> u64 {
+    let Ok(value) = std::env::var(variable) else {
+        return default;
+    };
+    let number = value.parse();
+    number.unwrap_or_else(|_error| panic!("{variable} is {value:?}, but must be a number"))
+}
 
 /// Runs a case on a database, if there is one, with an end to it.
 pub(crate) async fn run_case<F>(
     database: Option<database::Database>,
+    limit: Duration,
     case: impl FnOnce(database::Database) -> F,
 ) where
     F: Future<Output = ()>,
@@ -54,27 +65,30 @@ pub(crate) async fn run_case<F>(
         println!("SKIPPED: BATON_TEST_SKIP_POSTGRES=1");
         return;
     };
-    tokio::time::timeout(CASE_LIMIT, case(database))
+    tokio::time::timeout(limit, case(database))
         .await
-        .unwrap_or_else(|_elapsed| panic!("the case did not end within {CASE_LIMIT:?}"));
+        .unwrap_or_else(|_elapsed| panic!("the case did not end within {limit:?}"));
 }
 
-/// Makes `name::sqlite` and `name::postgres` of each `async fn name(database: Database)`.
+/// Makes `name::sqlite` and `name::postgres` of each `async fn name(database: Database)`, within a limit or the usual one.
 #[macro_export]
 macro_rules! on_both_databases {
-    ($($name:ident),+ $(,)?) => { $(
+    (within $limit:expr; $($name:ident),+ $(,)?) => { $(
         mod $name {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn sqlite() {
                 let database = $crate::support::database::Database::sqlite();
-                $crate::support::run_case(Some(database), super::$name).await;
+                $crate::support::run_case(Some(database), $limit, super::$name).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn postgres() {
                 let database = $crate::support::database::Database::postgres();
-                $crate::support::run_case(database, super::$name).await;
+                $crate::support::run_case(database, $limit, super::$name).await;
             }
         }
     )+ };
+    ($($name:ident),+ $(,)?) => {
+        $crate::on_both_databases!(within $crate::support::CASE_LIMIT; $($name),+);
+    };
 }
