@@ -5,8 +5,9 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::agent::{Behaviour, FakeAgent};
+use crate::support::books::{Books, Course};
 use crate::support::client::{Api, As, Workspace};
-use crate::support::database::Database;
+use crate::support::database::{Database, Harm};
 use crate::support::eventually;
 use crate::support::history::{Expected, Ledger, assert_exactly_once};
 use crate::support::server::{Family, Server};
@@ -17,6 +18,7 @@ crate::on_both_databases!(
     a_panic_over_an_answer_ends_what_it_was_the_answer_to,
     a_refused_reply_is_owed_and_delivered_once,
     a_refused_result_row_keeps_the_delegation_open,
+    no_statement_of_an_ending_stands_without_the_others,
     a_refused_delegation_is_not_sent,
     nothing_is_sent_before_that_is_durable,
     without_the_tokens_nobody_is_let_in,
@@ -149,6 +151,88 @@ async fn a_refused_result_row_keeps_the_delegation_open(database: Database) {
     let again = api.report_completed(&target, reported, "done").await;
     assert_eq!(again.expect(200).str("result"), "done");
     server.assert_invariants().await;
+}
+
+/// The statements of an ending, in their order, but for the reply's.
+const STATEMENTS: [(&str, &str, &str); 4] = [
+    ("UPDATE", "delegations", "NEW.ended_at IS NOT NULL"),
+    ("UPDATE", "feed_position", "NEW.last > OLD.last"),
+    ("INSERT", "activity_logs", "NEW.method = 'delegate_result'"),
+    (
+        "INSERT",
+        "structure_events",
+        "NEW.event_type = 'DELEGATION_COMPLETE'",
+    ),
+];
+/// The reply may fail without the others, but nothing may come between it and them.
+const REPLY: (&str, &str, &str) = (
+    "INSERT",
+    "activity_logs",
+    "NEW.activity_type = 'a2a_receive'",
+);
+
+async fn no_statement_of_an_ending_stands_without_the_others(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    let agent = FakeAgent::start(Behaviour::Echo).await;
+    let Family { caller, target, .. } = server.family(&agent.url()).await;
+    let refused = STATEMENTS.map(|statement| (Harm::Refuse, statement));
+    let cut = STATEMENTS.map(|statement| (Harm::Cut, statement));
+    let late = (Harm::RefuseCommit, STATEMENTS[2]);
+    let rest = [late, (Harm::Cut, REPLY)];
+    for (harm, statement) in refused.into_iter().chain(cut).chain(rest) {
+        harm_an_ending(
+            &server, &database, &caller, &target, &agent, harm, statement,
+        )
+        .await;
+    }
+    let books = Books {
+        server: &server,
+        database: &database,
+        callers: &[caller],
+        agent: &agent,
+        course: Course::Lived,
+    };
+    books.assert_settled(&[]).await;
+}
+
+async fn harm_an_ending(
+    server: &Server,
+    database: &Database,
+    caller: &Workspace,
+    target: &Workspace,
+    agent: &FakeAgent,
+    harm: Harm,
+    (operation, table, condition): (&str, &str, &str),
+) {
+    let api = server.api();
+    let failures = async || {
+        counter(api, "baton_writes_refused_total").await
+            + counter(api, "baton_commit_failures_total").await
+    };
+    let before = agent.messages().len();
+    agent.hold();
+    let id = api.delegated(caller, target, "go").await;
+    agent.wait_for(before + 1).await;
+    let Some(fault) = database.harm_on(harm, operation, table, condition) else {
+        agent.release();
+        return;
+    };
+    let failed = failures().await;
+    agent.release();
+    eventually("the ending failed again and again", async || {
+        (failures().await >= failed + 2).then_some(())
+    })
+    .await;
+    let whole = api.delegation(caller, &id).await.expect(200);
+    let where_it_failed = format!("{harm:?} {operation} {table} {condition}");
+    assert_eq!(whole.str("status"), "dispatched", "{where_it_failed}");
+    let traces =
+        "SELECT count(*) FROM activity_logs WHERE method = 'delegate_result' AND delegation_id";
+    let traces = database.count(&format!("{traces} = '{id}'"));
+    assert_eq!(traces, 0, "{where_it_failed}");
+    fault.heal();
+    api.wait_until_ended(caller, &id).await;
+    assert_exactly_once(api, caller, &id, Expected::Completed("echo: go")).await;
 }
 
 async fn a_refused_delegation_is_not_sent(database: Database) {

@@ -17,6 +17,7 @@ mod faults;
 mod feed;
 mod load;
 mod long_work;
+mod outage;
 mod outcomes;
 mod races;
 mod readme;

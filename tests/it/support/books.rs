@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::PATIENCE;
 use super::agent::{FakeAgent, Request};
 use super::client::{As, Workspace};
 use super::database::Database;
 use super::history::Ledger;
 use super::server::Server;
 
+/// How long nothing may end before the wait is given up: a little more than the longest wait between two attempts.
+const STILLNESS: Duration = Duration::from_secs(90);
 /// How many delegations a failure shows in full.
 const SHOWN: usize = 3;
 
@@ -95,7 +96,7 @@ impl Books<'_> {
         totals
     }
 
-    /// Gives up, for the judgement to complain, when nothing has ended for [`PATIENCE`].
+    /// Gives up, for the judgement to complain, when nothing has ended for [`STILLNESS`].
     async fn wait_until_nothing_moves(&self) {
         let open = "SELECT count(*) FROM delegations WHERE ended_at IS NULL OR reply = 'owed'";
         let (mut least, mut since) = (i64::MAX, Instant::now());
@@ -104,7 +105,7 @@ impl Books<'_> {
             if now < least {
                 (least, since) = (now, Instant::now());
             }
-            if now == 0 || since.elapsed() > PATIENCE {
+            if now == 0 || since.elapsed() > STILLNESS {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -71,14 +71,20 @@ impl Database {
                  or set {SKIP_VARIABLE}=1 to go without these tests"
             )
         });
-        let admin = Url::parse(&admin).expect("a URL in BATON_TEST_POSTGRES_URL");
+        Some(Self::on(
+            Url::parse(&admin).expect("a URL in BATON_TEST_POSTGRES_URL"),
+        ))
+    }
+
+    /// A database of its own on that PostgreSQL, where the user may create databases.
+    pub(crate) fn on(admin: Url) -> Self {
         let name = format!("baton_{}", Uuid::new_v4().simple());
         connect_postgres(&admin)
             .batch_execute(&format!("CREATE DATABASE {name}"))
             .expect("CREATE DATABASE");
-        Some(Self {
+        Self {
             backend: Backend::Postgres { admin, name },
-        })
+        }
     }
 
     /// What `DATABASE_URL` is to be.
@@ -126,11 +132,27 @@ impl Database {
             .collect()
     }
 
-    /// Makes every `operation` (`INSERT`, `UPDATE`, `DELETE`) on a row of `table` that meets `condition` (over `NEW`, or
-    /// `OLD` for `DELETE`) fail, until the fault is dropped.
+    /// Makes every `operation` (`INSERT`, `UPDATE`, `DELETE`) on a row of `table` that meets `condition` (over `NEW` and
+    /// `OLD`) fail, until the fault is dropped.
     pub(crate) fn fail_on(&self, operation: &str, table: &str, condition: &str) -> Fault<'_> {
+        let harm = Harm::Refuse;
+        let fault = self.harm_on(harm, operation, table, condition);
+        fault.expect("both databases can refuse")
+    }
+
+    /// [`Database::fail_on`] in a way of one's own; `None` when the database has no such way.
+    pub(crate) fn harm_on(
+        &self,
+        harm: Harm,
+        operation: &str,
+        table: &str,
+        condition: &str,
+    ) -> Option<Fault<'_>> {
         let name = format!("fault_{}", Uuid::new_v4().simple());
         let (make, heal) = if self.is_sqlite() {
+            if harm != Harm::Refuse {
+                return None;
+            }
             (
                 format!(
                     "CREATE TRIGGER {name} BEFORE {operation} ON {table} WHEN {condition} \
@@ -139,21 +161,31 @@ impl Database {
                 format!("DROP TRIGGER {name}"),
             )
         } else {
+            let raise = "RAISE EXCEPTION 'a fault of the test'";
+            let cut = "PERFORM pg_terminate_backend(pg_backend_pid())";
+            let (body, trigger, when) = match harm {
+                Harm::Refuse => (raise, "TRIGGER", ("BEFORE", "")),
+                Harm::Cut => (cut, "TRIGGER", ("BEFORE", "")),
+                Harm::RefuseCommit => {
+                    (raise, "CONSTRAINT TRIGGER", ("AFTER", "INITIALLY DEFERRED"))
+                }
+            };
+            let (moment, deferred) = when;
             (
                 format!(
                     "CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS \
-                     $$ BEGIN RAISE EXCEPTION 'a fault of the test'; END $$; \
-                     CREATE TRIGGER {name} BEFORE {operation} ON {table} \
+                     $$ BEGIN {body}; RETURN NEW; END $$; \
+                     CREATE {trigger} {name} {moment} {operation} ON {table} {deferred} \
                      FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION {name}()"
                 ),
                 format!("DROP TRIGGER {name} ON {table}; DROP FUNCTION {name}()"),
             )
         };
         self.execute(&make);
-        Fault {
+        Some(Fault {
             database: self,
             heal,
-        }
+        })
     }
 
     /// Keeps every writer waiting, and no reader, until the block is dropped.
@@ -217,6 +249,17 @@ impl Drop for Database {
     }
 }
 
+/// How a statement comes to grief.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Harm {
+    /// It is refused.
+    Refuse,
+    /// The connection is cut over it; not on `SQLite`, which has none.
+    Cut,
+    /// It passes, and the commit is refused; not on `SQLite`.
+    RefuseCommit,
+}
+
 /// A trigger that makes statements fail. Dropping it heals the database.
 pub(crate) struct Fault<'a> {
     database: &'a Database,
@@ -254,6 +297,5 @@ impl Drop for WriteBlock {
 }
 
 fn connect_postgres(url: &Url) -> PgConnection {
-    PgConnection::establish(url.as_str())
-        .unwrap_or_else(|error| panic!("no PostgreSQL at {POSTGRES_VARIABLE}: {error}"))
+    PgConnection::establish(url.as_str()).unwrap_or_else(|error| panic!("no PostgreSQL: {error}"))
 }

@@ -7,6 +7,7 @@
 pub(crate) mod agent;
 pub(crate) mod books;
 pub(crate) mod client;
+pub(crate) mod cluster;
 pub(crate) mod database;
 pub(crate) mod history;
 mod http;

@@ -26,6 +26,8 @@ pub(crate) const INBOX_PUSH: &str = "DELEGATION_RESULT_INBOX_PUSH";
 pub(crate) struct Server {
     api: Api,
     environment: BTreeMap<String, String>,
+    /// A command that starts what follows it; empty to start it at once.
+    wrapper: Vec<String>,
     directory: TempDir,
     log: Log,
     child: Mutex<Option<Child>>,
@@ -47,7 +49,6 @@ impl Server {
         unset: &[&str],
         variables: &[(&str, &str)],
     ) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
         let mut environment = usual_environment(database);
         for name in unset {
             environment.remove(*name);
@@ -57,15 +58,27 @@ impl Server {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
         );
-        let server = Self {
-            api: Api::new(ADMIN_TOKEN),
-            environment,
-            directory,
-            log: Log::default(),
-            child: Mutex::new(None),
-        };
+        let server = Self::prepare(environment, Vec::new());
         server.start_again().await;
         server
+    }
+
+    /// [`Server::start`] through a command that does something to the process and becomes it.
+    pub(crate) async fn start_through(database: &Database, wrapper: Vec<String>) -> Self {
+        let server = Self::prepare(usual_environment(database), wrapper);
+        server.start_again().await;
+        server
+    }
+
+    fn prepare(environment: BTreeMap<String, String>, wrapper: Vec<String>) -> Self {
+        Self {
+            api: Api::new(ADMIN_TOKEN),
+            environment,
+            wrapper,
+            directory: tempfile::tempdir().expect("a temporary directory"),
+            log: Log::default(),
+            child: Mutex::new(None),
+        }
     }
 
     /// The way to talk to it.
@@ -128,9 +141,14 @@ impl Server {
         self.ended().await
     }
 
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        lock(&self.child).as_ref().expect("a running server").id()
+    }
+
     /// Sends a signal by name (`STOP`, `CONT`, …).
     pub(crate) fn signal(&self, name: &str) {
-        let pid = lock(&self.child).as_ref().expect("a running server").id();
+        let pid = self.pid();
         let status = Command::new("kill")
             .args(["-s", name, &pid.to_string()])
             .status()
@@ -190,7 +208,11 @@ impl Server {
     }
 
     fn spawn(&self) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_baton"))
+        let wrapper = self.wrapper.iter().map(String::as_str);
+        let mut words = wrapper.chain([env!("CARGO_BIN_EXE_baton")]);
+        let mut command = Command::new(words.next().expect("a command"));
+        command
+            .args(words)
             .current_dir(self.directory.path())
             .env_clear()
             .envs(&self.environment)
