@@ -25,7 +25,7 @@ crate::on_both_databases!(
 );
 
 /// A counter's value in `/metrics`; zero before it is first counted.
-async fn counter(api: &Api, name: &str) -> u64 {
+pub(crate) async fn counter(api: &Api, name: &str) -> u64 {
     let metrics = api.get(As::Admin, "/metrics").await.expect(200);
     let line = metrics.text.lines().find(|line| line.starts_with(name));
     let value = line.and_then(|line| line.rsplit(' ').next());

@@ -1,6 +1,7 @@
 //! A database of one's own for each case, and a back door to it.
 
 use std::env;
+use std::path::Path;
 
 use diesel::connection::SimpleConnection as _;
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -98,6 +99,14 @@ impl Database {
                 url.set_path(name);
                 url.into()
             }
+        }
+    }
+
+    /// The directory with the files of a `SQLite` database, and with nothing else.
+    pub(crate) fn directory(&self) -> &Path {
+        match &self.backend {
+            Backend::Sqlite { directory } => directory.path(),
+            Backend::Postgres { .. } => panic!("only SQLite's files are at hand"),
         }
     }
 
