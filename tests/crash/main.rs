@@ -10,7 +10,11 @@
 )]
 
 #[path = "../it/support/mod.rs"]
-#[expect(dead_code, reason = "the kit is larger than any one set of cases")]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "the kit is larger than any one set of cases"
+)]
 mod support;
 
 mod instants;
