@@ -49,6 +49,9 @@ pub(super) enum Start {
 #[derive(Debug)]
 pub(super) struct DelegationActor {
     runtime: Arc<Runtime>,
+    /// The place in the target's line, or with the target. Given back before the guard speaks: the next incarnation
+    /// takes the same one.
+    place: Option<Place>,
     guard: DownGuard,
     terms: Arc<Terms>,
     life: Life,
@@ -64,8 +67,6 @@ pub(super) struct DelegationActor {
     waiting: VecDeque<Tell>,
     /// The whole task, for the inbox of a target that fetches its work itself.
     poll_task: Option<Task>,
-    /// The place in the target's line, or with the target.
-    place: Option<Place>,
     /// The place among the outbound calls and the address, once granted, for the next call.
     way: Option<(OwnedSemaphorePermit, Route)>,
     seeking_way: bool,
