@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
+use actix_web::dev::Server;
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Notify, watch};
@@ -21,7 +21,7 @@ use crate::faults::Faults;
 use crate::http::{self, AppState, Readiness, Settings, Stopping};
 use crate::liveness::Liveness;
 use crate::persistence::{self, BatchLimits, Persistence, PersistenceActor, PersistenceSettings};
-use crate::store::{self, Claim, Store, StoreOptions};
+use crate::store::{self, Heard, Lease, Listening, Store, StoreOptions};
 
 /// How long requests in flight may take to finish once the service is told to stop.
 const REQUEST_GRACE: Duration = Duration::from_secs(2);
@@ -29,10 +29,10 @@ const REQUEST_GRACE: Duration = Duration::from_secs(2);
 const CALL_GRACE: Duration = Duration::from_secs(3);
 /// How long the last commits may take.
 const DRAIN_GRACE: Duration = Duration::from_secs(3);
-/// How long a read waits for its turn.
-const TURN_WAIT: Duration = Duration::from_secs(5);
-/// How long a read waits for a connection.
-const READ_WAIT: Duration = Duration::from_millis(800);
+/// How long the lease may take to be given up.
+const LEAVE_GRACE: Duration = Duration::from_secs(1);
+/// How long a read may take, so that a request is answered within a second.
+const READ_BUDGET: Duration = Duration::from_millis(900);
 
 /// A running Baton.
 pub struct App {
@@ -43,7 +43,7 @@ pub struct App {
     delegations: Delegations,
     persistence: Persistence,
     stopping: watch::Sender<bool>,
-    _claim: Claim,
+    _listening: Option<Listening>,
 }
 
 impl App {
@@ -60,14 +60,16 @@ impl App {
             )
         })?;
         let address = listener.local_addr()?;
-        let (store, claim) = open_store(&config).await?;
+        let (store, lease) = open_store(&config).await?;
         let admin_token = AdminToken::obtain(&config, admin_token_path(&config))?;
         let guard = TargetGuard::new(config.target_allow.clone());
         let events = EventHub::default();
         let liveness = Liveness::default();
         let reply_owed = Arc::new(Notify::new());
-        let persistence = start_persistence(&config, &store, &events, &reply_owed, &faults).await?;
+        let persistence =
+            start_persistence(&config, &store, lease, &events, &reply_owed, &faults).await?;
         let delegations = start_delegations(&config, &store, &persistence, &guard, faults)?;
+        let listening = listen(&store, &persistence, &events, &delegations)?;
         let readiness = Readiness::default();
         let (stopping, stopped) = Stopping::new();
         let state = AppState {
@@ -85,14 +87,7 @@ impl App {
         };
         let server = http::serve(state, listener, REQUEST_GRACE)?;
         let sweep_interval = Duration::from_secs(config.delegation_sweeper_interval_s);
-        actix_web::rt::spawn({
-            let (delegations, liveness) = (delegations.clone(), liveness.clone());
-            async move {
-                let count = delegation::recover(&delegations).await;
-                tracing::info!(delegations = count, "took charge of what was live");
-                delegation::sweep(&delegations, sweep_interval, || liveness.tick("sweep")).await;
-            }
-        });
+        supervise(&delegations, &liveness, sweep_interval);
         actix_web::rt::spawn(persistence::deliver_owed_replies(
             store,
             persistence.clone(),
@@ -110,7 +105,7 @@ impl App {
             delegations,
             persistence,
             stopping,
-            _claim: claim,
+            _listening: listening,
         })
     }
 
@@ -156,14 +151,21 @@ impl App {
     /// When the server fails.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let handle = self.server.handle();
-        let server = actix_web::rt::spawn(self.server);
-        stop.await;
-        tracing::info!("stopping");
-        // Requests that wait on purpose are told to end; an error means that none is left.
-        let _nobody_waits = self.stopping.send(true);
-        stop_server(&handle, server).await?;
+        let mut server = actix_web::rt::spawn(self.server);
+        let ended = tokio::select! {
+            ended = &mut server => ended,
+            () = stop => {
+                tracing::info!("stopping");
+                // Requests that wait on purpose are told to end; an error means that none is left.
+                let _nobody_waits = self.stopping.send(true);
+                handle.stop(true).await;
+                server.await
+            }
+        };
         finish(&self.delegations, &self.persistence).await;
-        Ok(())
+        ended
+            .context("the server's task failed")?
+            .context("the server failed")
     }
 }
 
@@ -171,36 +173,68 @@ impl App {
 async fn finish(delegations: &Delegations, persistence: &Persistence) {
     let answered = tokio::time::timeout(CALL_GRACE, delegations.calls_answered()).await;
     let drained = tokio::time::timeout(DRAIN_GRACE, persistence.drain()).await;
+    let left = tokio::time::timeout(LEAVE_GRACE, persistence.leave()).await;
     // What was left is asked for after the next start; what was not committed was not acknowledged.
     tracing::info!(
         all_answered = answered.is_ok(),
         all_committed = drained.is_ok(),
+        lease_given_up = left.is_ok(),
         "stopped"
     );
 }
 
-async fn stop_server(
-    handle: &ServerHandle,
-    server: actix_web::rt::task::JoinHandle<std::io::Result<()>>,
-) -> anyhow::Result<()> {
-    handle.stop(true).await;
-    server
-        .await
-        .context("the server's task failed")?
-        .context("the server failed")
+/// Takes over what others left, and looks for what nobody has in charge.
+fn supervise(delegations: &Delegations, liveness: &Liveness, sweep_interval: Duration) {
+    let (everything, pulse) = (delegations.clone(), liveness.clone());
+    actix_web::rt::spawn(async move {
+        delegation::take_over(&everything, || pulse.tick("takeover")).await;
+    });
+    let (everything, pulse) = (delegations.clone(), liveness.clone());
+    actix_web::rt::spawn(async move {
+        delegation::sweep(&everything, sweep_interval, || pulse.tick("sweep")).await;
+    });
 }
 
-async fn open_store(config: &Config) -> anyhow::Result<(Store, Claim)> {
+/// Passes on what other nodes commit.
+fn listen(
+    store: &Store,
+    persistence: &Persistence,
+    events: &EventHub,
+    delegations: &Delegations,
+) -> Result<Option<Listening>, store::Error> {
+    let (events, delegations) = (events.clone(), delegations.clone());
+    store.listen(persistence.node(), move |heard| {
+        let Heard {
+            all,
+            workspaces,
+            moved,
+            targets,
+        } = heard;
+        if all {
+            events.all_grown();
+        } else {
+            events.grown(&workspaces);
+        }
+        if !moved.is_empty() {
+            delegations.moved_elsewhere(moved);
+        }
+        for target in targets {
+            delegations.target_stirred(target);
+        }
+    })
+}
+
+async fn open_store(config: &Config) -> anyhow::Result<(Store, Lease)> {
     let options = StoreOptions {
         url: config.database_url.clone(),
         read_connections: u32::try_from(config.read_connections)?,
-        turn_wait: TURN_WAIT,
-        read_wait: READ_WAIT,
+        read_budget: READ_BUDGET,
     };
+    let length = Duration::from_millis(config.lease_ms);
     let opened = tokio::task::spawn_blocking(move || {
         let store = Store::open(&options)?;
-        let claim = store.claim()?;
-        Ok::<_, store::Error>((store, claim))
+        let lease = store.join(length)?;
+        Ok::<_, store::Error>((store, lease))
     });
     opened
         .await?
@@ -210,12 +244,14 @@ async fn open_store(config: &Config) -> anyhow::Result<(Store, Claim)> {
 async fn start_persistence(
     config: &Config,
     store: &Store,
+    lease: Lease,
     events: &EventHub,
     reply_owed: &Arc<Notify>,
     faults: &Arc<Faults>,
 ) -> anyhow::Result<Persistence> {
     let settings = PersistenceSettings {
         store: store.clone(),
+        lease: lease.clone(),
         hub: events.clone(),
         limits: BatchLimits {
             size: usize::try_from(config.batch_size)?,
@@ -225,7 +261,7 @@ async fn start_persistence(
         faults: Arc::clone(faults),
     };
     let opener = store.clone();
-    let writer = tokio::task::spawn_blocking(move || opener.writer()).await?;
+    let writer = tokio::task::spawn_blocking(move || opener.writer(&lease)).await?;
     Ok(PersistenceActor::launch(
         settings,
         writer.context("cannot write to the database (DATABASE_URL)")?,

@@ -152,6 +152,10 @@ pub struct Config {
     #[arg(long, env = "BATON_BATCH_LINGER_US", default_value = "0", value_parser = between("BATON_BATCH_LINGER_US", 0, 1_000_000), global = true)]
     pub batch_linger_us: u64,
 
+    /// How long the other nodes wait for a sign of one before they take over from it, in milliseconds.
+    #[arg(long, env = "BATON_LEASE_MS", default_value = "5000", value_parser = between("BATON_LEASE_MS", 500, 600_000), global = true)]
+    pub lease_ms: u64,
+
     /// Connections for reads.
     #[arg(long, env = "BATON_READ_CONNECTIONS", default_value = "4", value_parser = between("BATON_READ_CONNECTIONS", 1, 100), global = true)]
     pub read_connections: u64,
@@ -270,6 +274,7 @@ mod tests {
             ("--rate-limit", "RATE_LIMIT", "-1"),
             ("--delegation-deadline-s", "DELEGATION_DEADLINE_S", "0"),
             ("--idle-timeout-s", "A2A_IDLE_TIMEOUT_SECONDS", "foo"),
+            ("--lease-ms", "BATON_LEASE_MS", "499"),
             ("--max-body-bytes", "BATON_MAX_BODY_BYTES", "12"),
             ("--target-allow", "BATON_TARGET_ALLOW", "10.0.0.0/40"),
         ] {

@@ -12,13 +12,23 @@ use crate::domain::{ActivityType, EventName, Json, Position, Timestamp, Workspac
 /// How many messages wait for one listener before it lags (contract §12.3).
 pub const LISTENER_QUEUE: usize = 256;
 
+/// Where a recorded event is, as the node knows that recorded it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Its place.
+    pub position: Position,
+    /// From this place up to its own no other node recorded anything. Whoever was told less must read the store first,
+    /// or it would miss what another node recorded in between.
+    pub unbroken_since: Position,
+}
+
 /// What listeners are told.
 #[derive(Clone, Debug)]
 pub enum Message {
     /// An event; without a position it is shown once and not recorded (contract §12.1 "broadcast-only").
     Event {
         /// Its place, when recorded.
-        position: Option<Position>,
+        place: Option<Place>,
         /// What happened.
         name: EventName,
         /// To whom it is shown.
@@ -56,6 +66,8 @@ pub enum Notice {
     Message(Arc<Message>),
     /// Messages were dropped since the last notice: read the store from the last known position.
     Lagged,
+    /// Another node may have recorded something: read the store from the last known position. Nothing was dropped.
+    Grown,
 }
 
 /// The queue between the hub and one listener.
@@ -70,6 +82,8 @@ struct Waiting {
     messages: VecDeque<Arc<Message>>,
     /// Once a message was dropped, so are all later ones until the listener has been told: no message overtakes the gap.
     lagged: bool,
+    /// Another node may have recorded something.
+    grown: bool,
 }
 
 impl Queue {
@@ -92,12 +106,22 @@ impl Queue {
         self.woken.notify_one();
     }
 
+    fn grow(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.grown = true;
+        drop(waiting);
+        self.woken.notify_one();
+    }
+
     fn pop(&self) -> Option<Notice> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(message) = waiting.messages.pop_front() {
             return Some(Notice::Message(message));
         }
-        std::mem::take(&mut waiting.lagged).then_some(Notice::Lagged)
+        if std::mem::take(&mut waiting.lagged) {
+            return Some(Notice::Lagged);
+        }
+        std::mem::take(&mut waiting.grown).then_some(Notice::Grown)
     }
 }
 
@@ -160,6 +184,22 @@ impl EventHub {
         }
     }
 
+    /// Tells those who follow these workspaces that another node may have recorded something for them.
+    pub fn grown(&self, workspaces: &[WorkspaceId]) {
+        for scope in workspaces.iter().copied().map(Some).chain([None]) {
+            if let Some(listeners) = self.inner.listeners.get(&scope) {
+                listeners.iter().for_each(|(_, queue)| queue.grow());
+            }
+        }
+    }
+
+    /// [`EventHub::grown`] for everyone.
+    pub fn all_grown(&self) {
+        for listeners in &self.inner.listeners {
+            listeners.iter().for_each(|(_, queue)| queue.grow());
+        }
+    }
+
     /// How many listen.
     #[must_use]
     pub fn listeners(&self) -> usize {
@@ -219,7 +259,7 @@ mod tests {
                 Message::Feed { position, .. } => Some(position.0),
                 Message::Event { .. } => None,
             },
-            Notice::Lagged => None,
+            Notice::Lagged | Notice::Grown => None,
         }
     }
 
@@ -238,6 +278,23 @@ mod tests {
         drop((own, all));
         assert_eq!(hub.listeners(), 0);
         assert!(hub.inner.listeners.is_empty());
+    }
+
+    #[actix::test]
+    async fn only_those_concerned_hear_that_another_node_recorded_something() {
+        let hub = EventHub::default();
+        let [one, other] = [WorkspaceId::mint(), WorkspaceId::mint()];
+        let mut concerned = [hub.subscribe(Some(one)), hub.subscribe(None)];
+        let mut unconcerned = hub.subscribe(Some(other));
+        hub.grown(&[one]);
+        hub.publish(message(other, 1));
+        assert_eq!(place(&unconcerned.next().await), Some(1));
+        assert_eq!(place(&concerned[1].next().await), Some(1), "in its turn");
+        for listener in &mut concerned {
+            assert!(matches!(listener.next().await, Notice::Grown));
+        }
+        hub.all_grown();
+        assert!(matches!(unconcerned.next().await, Notice::Grown));
     }
 
     #[actix::test]

@@ -3,6 +3,7 @@
 mod follow;
 mod place;
 mod refusal;
+mod reload;
 mod start;
 
 use std::collections::VecDeque;
@@ -41,6 +42,8 @@ pub(super) enum Start {
     Fresh(Task),
     /// Another actor left it behind.
     Restored,
+    /// Another node has it in charge: only what somebody has to say is committed.
+    Guest,
     /// So many actors died of it that it must end.
     GivenUp(Arc<str>),
 }
@@ -86,6 +89,8 @@ struct Committing {
     /// Whether the target said this.
     heard: bool,
     refusals: u32,
+    /// Whether another node moved the delegation on meanwhile.
+    moved: bool,
 }
 
 /// Tells the supervisor when its actor is gone, by a panic too.
@@ -119,12 +124,13 @@ impl DelegationActor {
             life,
             revision,
             incarnation,
+            owner: _,
         } = loaded;
         let terms = Arc::new(terms);
         let took_over = !matches!(start, Start::Fresh(_));
         let task = match &start {
             Start::Fresh(task) if terms.origin == Origin::Delegated => Some(Arc::clone(task)),
-            Start::Fresh(_) | Start::Restored | Start::GivenUp(_) => None,
+            Start::Fresh(_) | Start::Restored | Start::Guest | Start::GivenUp(_) => None,
         };
         let restored = start == Start::Restored;
         let mut actor = Self {
@@ -139,6 +145,7 @@ impl DelegationActor {
             life,
             revision,
             incarnation,
+            is_guest: start == Start::Guest,
             start: Some(start),
             task,
             committing: None,
@@ -150,7 +157,6 @@ impl DelegationActor {
             alarm: None,
             follow: None,
             took_over,
-            is_guest: false,
         };
         // Before anybody runs: the order in a line must not depend on which of many starts first.
         if restored {
@@ -234,6 +240,7 @@ impl DelegationActor {
             reply,
             heard,
             refusals: 0,
+            moved: false,
         }));
         self.submit(context);
     }
@@ -258,7 +265,12 @@ impl DelegationActor {
         if committing.step.life.status().is_terminal() && !self.life.status().is_terminal() {
             count(Promise::Ending, Progress::Attempted, 1);
         }
-        let write = Write::Advance(Box::new(committing.advance.clone()));
+        let advance = Box::new(committing.advance.clone());
+        let write = if self.is_guest {
+            Write::Visit(advance)
+        } else {
+            Write::Advance(advance)
+        };
         self.runtime
             .persistence
             .submit(write, Patience::Change, Box::new(acknowledge));
@@ -420,6 +432,7 @@ impl Handler<Persisted> for DelegationActor {
         let Some(committing) = self.committing.take() else {
             return;
         };
+        let moved = committing.moved;
         match result {
             Ok(Written::Stale) => {
                 tracing::warn!(delegation.id = %self.terms.key, "another owner moved this delegation on; starting over from the store");
@@ -427,6 +440,9 @@ impl Handler<Persisted> for DelegationActor {
             }
             Ok(_) => self.committed(*committing, context),
             Err(error) => self.refused(committing, error, context),
+        }
+        if moved && self.committing.is_none() {
+            self.reload(context);
         }
     }
 }

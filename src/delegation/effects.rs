@@ -53,7 +53,6 @@ pub(super) struct Runtime {
     pub(super) outbound: Arc<Semaphore>,
     pub(super) registry: Arc<Registry>,
     pub(super) lines: Arc<Lines>,
-    pub(super) started_at: Timestamp,
     pub(super) faults: Arc<Faults>,
     /// Set once the supervisor runs.
     pub(super) delegations: OnceLock<Delegations>,
@@ -107,8 +106,8 @@ impl Runtime {
     }
 
     /// Since when this process hears without a break.
-    pub(super) const fn hearing_since(&self) -> Timestamp {
-        self.started_at
+    pub(super) fn hearing_since(&self) -> Timestamp {
+        self.persistence.hearing_since()
     }
 
     /// When the target's workspace last gave a sign of life.
@@ -138,7 +137,7 @@ impl Runtime {
     }
 
     /// Reads until the database answers: an actor has nothing better to do.
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         query: impl Fn(&mut dyn crate::store::Reader) -> Result<T, crate::store::Error>
         + Clone

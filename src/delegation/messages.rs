@@ -72,7 +72,7 @@ pub(super) struct Revive {
     pub(super) reply: oneshot::Sender<Result<Option<Addr<DelegationActor>>, Error>>,
 }
 
-/// Take charge of delegations that an earlier process left behind. The lines are held until the last is there.
+/// Take charge of delegations that another process left behind. The lines are held until the last is there.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Recover(pub(super) Vec<Loaded>, pub(super) Arc<Held>);
@@ -81,6 +81,16 @@ pub(super) struct Recover(pub(super) Vec<Loaded>, pub(super) Arc<Held>);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct TakeUp(pub(super) Vec<DelegationKey>);
+
+/// Another node moved these delegations: whoever has them in charge here knows less than the store.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Moved(pub(super) Vec<DelegationKey>);
+
+/// The stored delegation moved on without its actor, which must catch up with it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Reload;
 
 /// A delegation ended and its actor has nothing left to do.
 #[derive(Message)]

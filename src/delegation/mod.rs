@@ -9,6 +9,8 @@ mod calls;
 mod effects;
 mod lines;
 mod messages;
+mod rebuild;
+mod recovery;
 mod supervisor;
 
 use std::collections::BTreeMap;
@@ -18,22 +20,23 @@ use std::time::Duration;
 
 use actix::Addr;
 use bytes::Bytes;
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::domain::{
-    DelegationId, DelegationKey, Ending, Event, LineView, NewDelegation, Origin, Priority,
+    DelegationId, DelegationKey, Ending, Event, LineView, NewDelegation, NodeId, Origin, Priority,
     Redelivery, Report, Settled, State, Status, Terms, Working, WorkspaceId,
 };
-use crate::persistence::{self, COMMAND_WAIT, Persistence};
+use crate::persistence::{self, Persistence};
 use crate::store::{Acceptance, Store};
 
 use actor::DelegationActor;
 use calls::Calls;
 use lines::Lines;
-use messages::{Begin, Revive, Tell};
-pub use supervisor::{Supervisor, SupervisorSettings, recover, sweep};
+use messages::{Begin, Moved, Revive, Tell};
+pub use recovery::{sweep, take_over};
+pub use supervisor::{Supervisor, SupervisorSettings};
 
 /// How often a message is handed to a new incarnation before giving up: an actor may die on each of them.
 const HANDOVERS: u32 = 20;
@@ -118,6 +121,8 @@ enum Told {
 struct Live {
     actor: Addr<DelegationActor>,
     number: ActorNumber,
+    /// Whether another node has the delegation in charge.
+    guest: bool,
 }
 
 /// Tells one actor of this process from every other. Incarnations do not: they count from what is stored, and so may
@@ -129,6 +134,8 @@ struct ActorNumber(u64);
 #[derive(Debug, Default)]
 struct Registry {
     actors: DashMap<DelegationKey, Live>,
+    /// The nodes whose delegations this one has in charge: itself, and those that it took over from.
+    owned: DashSet<NodeId>,
     by_status: StatusGauge,
     calls: Calls,
     /// The process is about to end.
@@ -216,9 +223,9 @@ impl Delegations {
             target_as_sent: target_as_sent.into(),
             reply,
         });
-        match tokio::time::timeout(COMMAND_WAIT, answer).await {
-            Ok(Ok(begun)) => begun,
-            Ok(Err(_)) | Err(_) => Err(Error::UNAVAILABLE),
+        match self.persistence.unless_away(answer).await {
+            Some(Ok(begun)) => begun,
+            Some(Err(_)) | None => Err(Error::UNAVAILABLE),
         }
     }
 
@@ -239,9 +246,9 @@ impl Delegations {
         let delegations = self.clone();
         let work = async move { delegations.report_attached(reporter, id, report).await };
         // A task of its own: a handler's future is dropped when its client hangs up.
-        match tokio::time::timeout(COMMAND_WAIT, tokio::spawn(work)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => Err(Error::UNAVAILABLE),
+        match self.persistence.unless_away(tokio::spawn(work)).await {
+            Some(Ok(answer)) => answer,
+            Some(Err(_)) | None => Err(Error::UNAVAILABLE),
         }
     }
 
@@ -288,9 +295,9 @@ impl Delegations {
         }
         let delegations = self.clone();
         let work = async move { delegations.tell(&key, &event, None).await };
-        let told = match tokio::time::timeout(COMMAND_WAIT, tokio::spawn(work)).await {
-            Ok(Ok(told)) => told?,
-            Ok(Err(_)) | Err(_) => return Err(Error::UNAVAILABLE),
+        let told = match self.persistence.unless_away(tokio::spawn(work)).await {
+            Some(Ok(told)) => told?,
+            Some(Err(_)) | None => return Err(Error::UNAVAILABLE),
         };
         Ok(match told {
             Some(Told::Committed(status)) => Applied::Moved(status),
@@ -384,6 +391,11 @@ impl Delegations {
     pub async fn calls_answered(&self) {
         self.registry.sends_no_more.store(true, Ordering::Release);
         self.registry.calls.idle().await;
+    }
+
+    /// Another node moved these delegations: their actors start over from the store.
+    pub fn moved_elsewhere(&self, keys: Vec<DelegationKey>) {
+        self.supervisor.do_send(Moved(keys));
     }
 
     /// How many are live on this node, by status.

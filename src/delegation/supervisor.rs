@@ -1,4 +1,4 @@
-//! The supervisor: admits delegations, finds and rebuilds their actors, and gives up on what keeps killing them.
+//! The supervisor: admits delegations and starts their actors; `rebuild` finds and rebuilds them.
 //!
 //! Own supervision, because actix's does not survive a panic (docs/adr). Whatever happened to an actor, the next one is
 //! rebuilt from the store, never from memory.
@@ -13,9 +13,8 @@ use tokio::sync::{Semaphore, oneshot};
 use super::actor::{DelegationActor, Start};
 use super::effects::Runtime;
 use super::lines::Lines;
-use super::messages::{ActorDown, Begin, Begun, Finished, Recover, Retire, Revive, TakeUp};
+use super::messages::{Begin, Begun, Finished, Retire};
 use super::{ActorNumber, Delegations, Error, Live, Registry};
-use crate::clock;
 use crate::dispatch::A2aClient;
 use crate::domain::{
     Accept, DelegationKey, Incarnation, Life, NewDelegation, Policy, Revision, Timestamp,
@@ -23,20 +22,8 @@ use crate::domain::{
 };
 use crate::faults::{Faults, Vital};
 use crate::persistence::{Patience, Persistence};
-use crate::store::{self, Acceptance, Loaded, Store, Write, Written};
+use crate::store::{Acceptance, Loaded, Store, Write, Written};
 use crate::telemetry::{Effect, Progress, count};
-
-/// Deaths of one delegation's actor within [`DEATH_WINDOW`] before it is given up.
-const DEATHS_ALLOWED: usize = 3;
-/// The window that deaths are counted in.
-const DEATH_WINDOW: Duration = Duration::from_mins(1);
-/// How many delegations are read at a time when taking over what an earlier process left.
-const RECOVERY_PAGE: i64 = 1_000;
-/// The wait before a delegation that could not be read is tried again.
-const RELOAD_DELAY: Duration = Duration::from_millis(500);
-
-/// What a delegation is told that is given up.
-const GIVEN_UP: &str = "Baton failed repeatedly while it took care of this delegation";
 
 /// What the supervisor and its actors work with.
 pub struct SupervisorSettings {
@@ -64,32 +51,32 @@ pub struct SupervisorSettings {
 
 /// Admits, routes, rebuilds.
 pub struct Supervisor {
-    runtime: Arc<Runtime>,
-    registry: Arc<Registry>,
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) registry: Arc<Registry>,
     arbiters: Vec<ArbiterHandle>,
     max_live: usize,
     /// The last actor that was started.
     newest: ActorNumber,
     /// Accepted by this node, not committed yet.
     beginning: usize,
-    deaths: HashMap<DelegationKey, Vec<Timestamp>>,
+    pub(super) deaths: HashMap<DelegationKey, Vec<Timestamp>>,
     /// Those who wait for an actor that is being rebuilt.
-    reviving: HashMap<DelegationKey, Vec<Waiter>>,
+    pub(super) reviving: HashMap<DelegationKey, Vec<Waiter>>,
     _vital: Vital,
 }
 
-type Waiter = oneshot::Sender<Result<Option<Addr<DelegationActor>>, Error>>;
+pub(super) type Waiter = oneshot::Sender<Result<Option<Addr<DelegationActor>>, Error>>;
 
 impl Supervisor {
     /// Starts it, on an arbiter of its own.
     #[must_use]
     pub fn launch(settings: SupervisorSettings) -> Delegations {
         let registry = Arc::new(Registry::default());
+        registry.owned.insert(settings.persistence.node());
         let (store, persistence) = (settings.store.clone(), settings.persistence.clone());
         let lines = Lines::new(settings.policy.retry);
         let runtime = Arc::new(Runtime {
             lines: Arc::clone(&lines),
-            started_at: clock::now(),
             policy: settings.policy,
             push_replies: settings.push_replies,
             persistence: settings.persistence,
@@ -127,7 +114,7 @@ impl Supervisor {
         delegations
     }
 
-    fn start_actor(
+    pub(super) fn start_actor(
         &mut self,
         loaded: Loaded,
         start: Start,
@@ -136,6 +123,7 @@ impl Supervisor {
         let key = loaded.terms.key.clone();
         self.newest = ActorNumber(self.newest.0.saturating_add(1));
         let number = self.newest;
+        let guest = start == Start::Guest;
         // Spread evenly without a counter: ids end in random bits.
         let place = key.id.to_string().bytes().fold(0usize, |sum, byte| {
             sum.wrapping_mul(31).wrapping_add(byte.into())
@@ -149,74 +137,16 @@ impl Supervisor {
             Live {
                 actor: address.clone(),
                 number,
+                guest,
             },
         );
         Some(address)
     }
 
     /// The actor that has charge of a delegation.
-    fn in_charge(&self, key: &DelegationKey) -> Option<Addr<DelegationActor>> {
+    pub(super) fn in_charge(&self, key: &DelegationKey) -> Option<Addr<DelegationActor>> {
         let live = self.registry.actors.get(key)?;
         Some(live.actor.clone()).filter(Addr::connected)
-    }
-
-    /// Sees to it that a delegation has an actor.
-    fn take_up(&mut self, key: DelegationKey, start: Start, context: &mut Context<Self>) {
-        if !self.registry.actors.contains_key(&key) && !self.reviving.contains_key(&key) {
-            self.reviving.insert(key.clone(), Vec::new());
-            self.rebuild(key, start, context);
-        }
-    }
-
-    /// Reads a delegation and starts its next incarnation, for whoever waits for it.
-    fn rebuild(&mut self, key: DelegationKey, start: Start, context: &mut Context<Self>) {
-        let store = self.runtime.store.clone();
-        let wanted = key.clone();
-        let load = async move { store.read(move |reader| reader.load(&wanted)).await };
-        context.spawn(
-            load.into_actor(self)
-                .map(move |loaded, supervisor, context| {
-                    supervisor.rebuilt(&key, loaded, start, context);
-                }),
-        );
-    }
-
-    fn rebuilt(
-        &mut self,
-        key: &DelegationKey,
-        loaded: Result<Option<Loaded>, store::Error>,
-        start: Start,
-        context: &mut Context<Self>,
-    ) {
-        let found = match loaded {
-            // It was accepted while it was read: that actor holds the task and knows what it sent.
-            Ok(Some(_)) if let Some(actor) = self.in_charge(key) => Ok(Some(actor)),
-            Ok(Some(mut loaded)) => {
-                loaded.incarnation = loaded.incarnation.next();
-                Ok(self.start_actor(loaded, start, context.address()))
-            }
-            Ok(None) => Ok(None),
-            Err(error) => {
-                tracing::warn!(delegation.id = %key, %error, "a delegation could not be read; trying again");
-                let again = key.clone();
-                context.run_later(RELOAD_DELAY, |supervisor, context| {
-                    supervisor.take_up(again, start, context);
-                });
-                Err(Error::UNAVAILABLE)
-            }
-        };
-        for waiter in self.reviving.remove(key).unwrap_or_default() {
-            drop(waiter.send(found.clone()));
-        }
-    }
-
-    /// How many times its actor died lately, this time included.
-    fn count_death(&mut self, key: &DelegationKey) -> usize {
-        let now = clock::now();
-        let deaths = self.deaths.entry(key.clone()).or_default();
-        deaths.retain(|death| now.since(*death) < DEATH_WINDOW);
-        deaths.push(now);
-        deaths.len()
     }
 
     fn begun(
@@ -241,6 +171,7 @@ impl Supervisor {
                         life: Life::new(state),
                         revision: Revision(1),
                         incarnation: Incarnation::default(),
+                        owner: self.runtime.persistence.node(),
                     };
                     self.start_actor(loaded, Start::Fresh(task), context.address());
                 }
@@ -324,55 +255,6 @@ impl Handler<Begun> for Supervisor {
     }
 }
 
-impl Handler<Revive> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, Revive { key, reply }: Revive, context: &mut Self::Context) {
-        let live = self
-            .registry
-            .actors
-            .get(&key)
-            .map(|live| live.actor.clone());
-        if let Some(actor) = live {
-            if actor.connected() {
-                return drop(reply.send(Ok(Some(actor))));
-            }
-            // It died; word of it is on its way, and will rebuild it.
-            return self.reviving.entry(key).or_default().push(reply);
-        }
-        if let Some(waiters) = self.reviving.get_mut(&key) {
-            return waiters.push(reply);
-        }
-        self.reviving.insert(key.clone(), vec![reply]);
-        self.rebuild(key, Start::Restored, context);
-    }
-}
-
-impl Handler<Recover> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, Recover(delegations, _held): Recover, context: &mut Self::Context) {
-        for mut loaded in delegations {
-            if !self.registry.actors.contains_key(&loaded.terms.key)
-                && !self.reviving.contains_key(&loaded.terms.key)
-            {
-                loaded.incarnation = loaded.incarnation.next();
-                self.start_actor(loaded, Start::Restored, context.address());
-            }
-        }
-    }
-}
-
-impl Handler<TakeUp> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, TakeUp(keys): TakeUp, context: &mut Self::Context) {
-        for key in keys {
-            self.take_up(key, Start::Restored, context);
-        }
-    }
-}
-
 impl Handler<Finished> for Supervisor {
     type Result = ();
 
@@ -387,103 +269,6 @@ impl Handler<Finished> for Supervisor {
         if let Some((_, live)) = removed {
             self.deaths.remove(&key);
             live.actor.do_send(Retire);
-        }
-    }
-}
-
-impl Handler<ActorDown> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, down: ActorDown, context: &mut Self::Context) {
-        let ActorDown {
-            key,
-            number,
-            panicked,
-        } = down;
-        if panicked {
-            metrics::counter!("baton_actor_panics_total").increment(1);
-            tracing::error!(delegation.id = %key, "a delegation's actor panicked");
-        }
-        let unexpected = self
-            .registry
-            .actors
-            .remove_if(&key, |_, live| live.number == number)
-            .is_some();
-        if !unexpected {
-            return;
-        }
-        metrics::counter!("baton_actors_rebuilt_total").increment(1);
-        self.reviving.entry(key.clone()).or_default();
-        let deaths = if panicked { self.count_death(&key) } else { 0 };
-        let excess = u32::try_from(deaths.saturating_sub(DEATHS_ALLOWED)).unwrap_or(u32::MAX);
-        if excess == 0 {
-            return self.rebuild(key, Start::Restored, context);
-        }
-        // What dies even of being ended must not die in a tight loop.
-        context.run_later(
-            RELOAD_DELAY.saturating_mul(excess.min(60)),
-            |supervisor, context| {
-                supervisor.rebuild(key, Start::GivenUp(GIVEN_UP.into()), context);
-            },
-        );
-    }
-}
-
-/// Takes charge of every live delegation in the store, a page at a time. Ends when all are supervised.
-pub async fn recover(delegations: &Delegations) -> usize {
-    let mut count = 0usize;
-    let held = Arc::new(delegations.lines.hold());
-    for_each_page(delegations, |page| {
-        count = count.saturating_add(page.len());
-        delegations
-            .supervisor
-            .do_send(Recover(page, Arc::clone(&held)));
-    })
-    .await;
-    count
-}
-
-/// Looks again and again for live delegations without an actor, and takes charge of them: the commit that began one may
-/// have been answered by nothing but a broken connection. `tick` tells that it is alive.
-pub async fn sweep(delegations: &Delegations, interval: Duration, tick: impl Fn()) {
-    loop {
-        tokio::time::sleep(interval).await;
-        tick();
-        for_each_page(delegations, |page| {
-            let keys = page.into_iter().map(|loaded| loaded.terms.key);
-            let left: Vec<DelegationKey> = keys
-                .filter(|key| !delegations.registry.actors.contains_key(key))
-                .collect();
-            if !left.is_empty() {
-                tracing::warn!(
-                    delegations = left.len(),
-                    "taking charge of what has no actor"
-                );
-                delegations.supervisor.do_send(TakeUp(left));
-            }
-        })
-        .await;
-    }
-}
-
-/// Hands out what is live in the store.
-async fn for_each_page(delegations: &Delegations, mut take: impl FnMut(Vec<Loaded>)) {
-    let mut after: Option<DelegationKey> = None;
-    loop {
-        let from = after.clone();
-        let read = delegations
-            .store
-            .read(move |reader| reader.live(from.as_ref(), RECOVERY_PAGE));
-        match read.await {
-            Ok(page) => {
-                let Some(last) = page.last() else { return };
-                after = Some(last.terms.key.clone());
-                take(page);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "taking charge of what is live waits for the database");
-                tokio::time::sleep(RELOAD_DELAY).await;
-            }
         }
     }
 }

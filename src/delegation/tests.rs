@@ -60,15 +60,16 @@ impl House {
         let store = Store::open(&StoreOptions {
             url: format!("sqlite://{}/baton.db", place.display()),
             read_connections: 2,
-            turn_wait: Duration::from_secs(5),
-            read_wait: Duration::from_millis(300),
+            read_budget: Duration::from_millis(900),
         })
         .unwrap();
+        let lease = store.join(Duration::from_secs(5)).unwrap();
         let (hub, cut) = (EventHub::default(), Arc::new(AtomicBool::new(false)));
         let frozen = Arc::new(AtomicBool::new(false));
         let faults: Arc<Faults> = Arc::new(faults.parse().unwrap());
         let settings = PersistenceSettings {
             store: store.clone(),
+            lease: lease.clone(),
             hub: hub.clone(),
             limits: BatchLimits {
                 size: 64,
@@ -78,7 +79,7 @@ impl House {
             faults: Arc::clone(&faults),
         };
         let writer = Cut {
-            writer: store.writer().unwrap(),
+            writer: store.writer(&lease).unwrap(),
             armed: Arc::clone(&cut),
             frozen: Arc::clone(&frozen),
         };

@@ -140,7 +140,7 @@ pub(crate) async fn log(
     let shown = shown(&row);
     append(&state, row).await?;
     state.events.publish(Message::Event {
-        position: None,
+        place: None,
         name: EventName::ActivityLogged,
         workspace: member.workspace,
         payload: shown,

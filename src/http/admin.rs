@@ -142,7 +142,7 @@ pub(crate) async fn invariants(
     loop {
         let read = state
             .store
-            .read(move |reader| reader.audit(after.as_ref(), AUDIT_PAGE, overdue_before));
+            .read_patiently(move |reader| reader.audit(after.as_ref(), AUDIT_PAGE, overdue_before));
         let page = read.await?;
         checked = checked.saturating_add(page.len());
         violations.extend(page.iter().flat_map(audit));

@@ -137,7 +137,7 @@ pub(crate) async fn heartbeat(
 fn show(state: &AppState, id: WorkspaceId, figures: &Heartbeat, task_before: &str) {
     let publish = |name, payload: &Value| {
         state.events.publish(Message::Event {
-            position: None,
+            place: None,
             name,
             workspace: id,
             payload: Json::from(payload),

@@ -100,7 +100,7 @@ async fn unacknowledged(
 async fn message(subscription: &mut Subscription) {
     loop {
         match subscription.next().await {
-            Notice::Lagged => return,
+            Notice::Lagged | Notice::Grown => return,
             Notice::Message(message) => match &*message {
                 Message::Feed {
                     activity_type: ActivityType::A2aReceive,
@@ -166,7 +166,7 @@ pub(crate) async fn notify(
         members.insert("attachments".to_owned(), attachments.into());
     }
     state.events.publish(Message::Event {
-        position: None,
+        place: None,
         name: EventName::AgentMessage,
         workspace: id,
         payload: Json::from(&shown),

@@ -3,17 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 use super::body::Fields;
 use super::error::{ApiError, Fault};
 use crate::config::MAX_DEADLINE_S;
 use crate::domain::{Idempotency, Priority, Redelivery, WorkspaceId};
-
-/// The longest idempotency key that is stored as it is.
-const MAX_KEY_BYTES: usize = 1024;
 
 const INVALID_DELEGATION: &str = "invalid delegation request";
 
@@ -51,7 +46,7 @@ impl Order {
 
     pub(crate) fn idempotency(&self) -> Option<Idempotency> {
         self.key.as_deref().map(|key| Idempotency {
-            key: stored_key(key),
+            key: key.into(),
             fingerprint: fingerprint(self.target, &self.task),
         })
     }
@@ -108,15 +103,6 @@ fn fingerprint(target: WorkspaceId, task: &str) -> [u8; 32] {
         .into()
 }
 
-/// A key may be of any length (contract §4.1), an index entry may not: a very long one is stored by its hash.
-fn stored_key(key: &str) -> Box<str> {
-    if key.len() <= MAX_KEY_BYTES {
-        return key.into();
-    }
-    let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-    format!("sha256:{}", URL_SAFE_NO_PAD.encode(hash)).into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,13 +145,6 @@ mod tests {
             assert_eq!(refusal.to_string(), error, "{body}");
             assert_eq!(refusal.status_code(), StatusCode::BAD_REQUEST);
         }
-    }
-
-    #[test]
-    fn a_key_of_any_length_can_be_indexed() {
-        assert_eq!(&*stored_key("short"), "short");
-        let long = stored_key(&"k".repeat(MAX_KEY_BYTES + 1));
-        assert!(long.len() < 100 && long != stored_key(&"k".repeat(MAX_KEY_BYTES + 2)));
     }
 
     #[test]

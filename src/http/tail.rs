@@ -80,6 +80,7 @@ impl Tail {
                     self.catching_up = true;
                     return Ok(Told::Lagged);
                 }
+                Notice::Grown => self.catching_up = true,
                 Notice::Message(message) => {
                     if let Some(shown) = self.fresh(&message) {
                         return Ok(Told::Event(shown));
@@ -101,10 +102,10 @@ impl Tail {
         Ok(())
     }
 
-    /// The event of a message, unless it was told already.
+    /// The event of a message, unless it was told already, or is to be read from the store in its turn.
     fn fresh(&mut self, message: &Message) -> Option<Shown> {
         let Message::Event {
-            position,
+            place,
             name,
             workspace,
             payload,
@@ -113,14 +114,19 @@ impl Tail {
         else {
             return None;
         };
-        if let Some(place) = *position {
-            if place <= self.told {
+        if let Some(place) = place {
+            if place.position <= self.told {
                 return None;
             }
-            self.told = place;
+            if self.told < place.unbroken_since {
+                // What another node may have recorded before it comes first.
+                self.catching_up = true;
+                return None;
+            }
+            self.told = place.position;
         }
         Some(Shown {
-            position: *position,
+            position: place.map(|place| place.position),
             name: name.as_str().to_owned(),
             workspace: Some(*workspace),
             payload: Some(payload.clone()),

@@ -1,17 +1,21 @@
 //! The persistence actor: batches what arrives, commits each batch as one transaction, and only then acknowledges.
 
 mod batch;
+mod hearing;
 mod owed;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::Addr;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use crate::clock;
+use crate::domain::{NodeId, Timestamp};
 use crate::store::{Write, Written};
+use hearing::Hearing;
 
 pub use batch::{BatchLimits, FlushReason};
 pub use owed::deliver_owed_replies;
@@ -21,8 +25,8 @@ pub use writer::{PersistenceActor, PersistenceSettings};
 /// each delegation has at most one waiting, so that `BATON_MAX_LIVE` bounds them.
 pub const COMMAND_QUEUE: usize = 20_000;
 
-/// How long a request waits for its commit. The write goes on all the same.
-pub const COMMAND_WAIT: Duration = Duration::from_secs(5);
+/// How long a request waits for its commit while others are committed. The write goes on all the same.
+const COMMAND_WAIT: Duration = Duration::from_secs(5);
 
 /// Why a write was not committed.
 #[derive(thiserror::Error, Clone, Debug)]
@@ -72,16 +76,32 @@ pub struct Append {
     pub(crate) acknowledge: Acknowledge,
 }
 
+impl Append {
+    /// A write that nobody waits for.
+    fn unheard(write: Write) -> Self {
+        Self {
+            write,
+            patience: Patience::Change,
+            acknowledge: Box::new(drop),
+        }
+    }
+}
+
 /// Asks to commit everything that waits; answered when nothing waits any more.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
-pub(crate) struct Drain(pub(crate) oneshot::Sender<()>);
+pub(crate) struct Drain {
+    pub(crate) done: oneshot::Sender<()>,
+    /// Whether nothing more is to be committed after that.
+    pub(crate) for_good: bool,
+}
 
 /// What others may see of the actor.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Gauges {
-    pub(crate) writing: AtomicBool,
+    pub(crate) writing: watch::Sender<bool>,
     pub(crate) commands: AtomicUsize,
+    hearing: Hearing,
 }
 
 /// The way to the persistence actor. Cheap to clone.
@@ -89,6 +109,7 @@ pub(crate) struct Gauges {
 pub struct Persistence {
     actor: Addr<PersistenceActor>,
     gauges: Arc<Gauges>,
+    node: NodeId,
 }
 
 impl Persistence {
@@ -121,23 +142,60 @@ impl Persistence {
         // A requester that stopped waiting is no reason to do anything else.
         let acknowledge = move |result| drop(sender.send(result));
         self.submit(write, Patience::Command, Box::new(acknowledge));
-        match tokio::time::timeout(COMMAND_WAIT, receiver).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) | Err(_) => Err(Error::UNAVAILABLE),
+        match self.unless_away(receiver).await {
+            Some(Ok(result)) => result,
+            Some(Err(_)) | None => Err(Error::UNAVAILABLE),
+        }
+    }
+
+    /// Waits for what needs the database, on behalf of a request: until there is an answer, the database turns out to
+    /// be away, or it takes too long all the same. Whatever was begun goes on.
+    pub async fn unless_away<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut writing = self.gauges.writing.subscribe();
+        tokio::select! {
+            biased;
+            done = tokio::time::timeout(COMMAND_WAIT, work) => done.ok(),
+            _ = writing.wait_for(|writing| !writing) => None,
         }
     }
 
     /// Whether the last commit succeeded and the present one takes no longer than usual, so that `/health` may say so.
     #[must_use]
     pub fn is_writing(&self) -> bool {
-        self.gauges.writing.load(Ordering::Relaxed)
+        *self.gauges.writing.borrow()
+    }
+
+    /// Which node writes here.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Since when this node hears what happens without a break: its start, or the end of the last time that it was
+    /// stopped or the database away. What did not happen before that may only have gone unheard (lesson R04).
+    #[must_use]
+    pub fn hearing_since(&self) -> Timestamp {
+        self.gauges.hearing.since(clock::now())
     }
 
     /// Waits until nothing waits to be committed.
     pub async fn drain(&self) {
-        let (sender, receiver) = oneshot::channel();
-        self.actor.do_send(Drain(sender));
+        self.drained(false).await;
+    }
+
+    /// Waits until nothing waits to be committed, and gives up the lease: nothing more is committed after that, and
+    /// whoever comes next takes over at once.
+    pub async fn leave(&self) {
+        self.drained(true).await;
+    }
+
+    async fn drained(&self, for_good: bool) {
+        let (done, receiver) = oneshot::channel();
+        self.actor.do_send(Drain { done, for_good });
         // The actor is gone: then nothing waits.
         drop(receiver.await);
     }
 }
+
+#[cfg(test)]
+mod tests;

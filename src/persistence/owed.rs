@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Persistence;
-use crate::domain::reply_row;
+use crate::domain::{DelegationKey, reply_row};
 use crate::store::{OwedReply, Store, Write};
 
 /// How many owed replies are fetched at once.
@@ -39,40 +39,37 @@ pub async fn deliver_owed_replies(
     }
 }
 
-/// Whether nothing is owed any more.
+/// Tries each that is owed, once. Whether nothing is owed any more.
 async fn deliver_all(store: &Store, persistence: &Persistence) -> bool {
+    let mut after: Option<DelegationKey> = None;
+    let mut all_written = true;
     loop {
-        let Ok(owed) = store.read(|reader| reader.owed_replies(PAGE)).await else {
+        let page = store.read_patiently(move |reader| reader.owed_replies(after.as_ref(), PAGE));
+        let Ok(page) = page.await else {
             return false;
         };
-        if owed.is_empty() {
-            return true;
+        for owed in page.rows {
+            all_written &= deliver(persistence, owed).await;
         }
-        let mut all_written = true;
-        for OwedReply {
-            terms,
-            ending,
-            ended_at,
-        } in owed
-        {
-            let key = terms.key.clone();
-            let reply = Box::new(reply_row(&terms, &ending, ended_at));
-            match persistence
-                .write(Write::DeliverOwed {
-                    key: key.clone(),
-                    reply,
-                })
-                .await
-            {
-                Ok(_) => {}
-                Err(error) => {
-                    all_written = false;
-                    tracing::warn!(delegation.id = %key, %error, "an owed reply could not be written yet");
-                }
-            }
+        after = page.last;
+        if after.is_none() {
+            return all_written;
         }
-        if !all_written {
-            return false;
+    }
+}
+
+async fn deliver(persistence: &Persistence, owed: OwedReply) -> bool {
+    let key = owed.terms.key.clone();
+    let reply = Box::new(reply_row(&owed.terms, &owed.ending, owed.ended_at));
+    let write = Write::DeliverOwed {
+        key: key.clone(),
+        reply,
+    };
+    match persistence.write(write).await {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::warn!(delegation.id = %key, %error, "an owed reply could not be written yet");
+            false
         }
     }
 }

@@ -1,17 +1,22 @@
-//! The actor: a buffer, one batch in flight, acknowledgement after the commit.
+//! The actor: a buffer, one batch in flight, acknowledgement after the commit. It keeps the node's lease, and ends the
+//! process when that is lost.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
-use super::{Append, BatchLimits, Drain, Error, FlushReason, Gauges, Patience, Persistence};
-use crate::events::{EventHub, Message as HubMessage};
+use super::{
+    Append, BatchLimits, Drain, Error, FlushReason, Gauges, Hearing, Patience, Persistence,
+};
+use crate::clock;
+use crate::domain::Position;
+use crate::events::{EventHub, Message as HubMessage, Place};
 use crate::faults::{Faults, Point, Vital};
-use crate::store::{self, Commit, Published, Store, Write, Writer, Written};
+use crate::store::{self, Commit, Lease, Published, Store, Write, Writer, Written};
 use crate::telemetry::{Effect, Progress, count};
 
 /// The first wait after a failed commit; doubles up to [`RETRY_CAP`].
@@ -19,13 +24,25 @@ const RETRY_BASE: Duration = Duration::from_millis(50);
 /// The longest wait after a failed commit, and so the longest that recovery goes unnoticed.
 const RETRY_CAP: Duration = Duration::from_secs(1);
 
-/// How long a commit may take before the database counts as away.
-const STALLED_AFTER: Duration = Duration::from_secs(2);
+/// How long the database may leave a statement of a commit unanswered before it counts as away.
+const STALLED_AFTER: Duration = Duration::from_millis(700);
+/// How much longer for each MiB of the largest write.
+const STALLED_AFTER_MIB: Duration = Duration::from_millis(100);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// Failures in a row before a smaller batch is tried: one write that always fails must not hold up the others.
+const TRIES: u32 = 3;
+/// Signs of life that are no further apart than this have no break between them, however short the lease is.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// The status of a process that another took over from: started again, it is a new node.
+const FENCED: i32 = 75;
 
 /// What the actor works with.
 pub struct PersistenceSettings {
     /// Where to write.
     pub store: Store,
+    /// As which node.
+    pub lease: Lease,
     /// Whom to tell what was committed.
     pub hub: EventHub,
     /// When to close a batch.
@@ -47,8 +64,23 @@ pub struct PersistenceActor {
     in_flight: bool,
     lingering: bool,
     failures: u32,
+    /// Most writes in the next batch; fewer than usual while batches fail.
+    portion: usize,
+    /// When the last commit began.
+    began: Instant,
     draining: Vec<oneshot::Sender<()>>,
+    membership: Membership,
     _vital: Vital,
+}
+
+/// Whether this process is still a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Membership {
+    Node,
+    /// It gives up its lease as soon as nothing waits any more.
+    Leaving,
+    /// The lease is given up: nothing is committed any more.
+    Left,
 }
 
 /// A batch that came back from the blocking pool.
@@ -62,9 +94,17 @@ impl PersistenceActor {
     /// Starts it on an arbiter of its own, writing with `writer`.
     #[must_use]
     pub fn launch(settings: PersistenceSettings, writer: Box<dyn Writer>) -> Persistence {
-        let gauges = Arc::new(Gauges::default());
-        gauges.writing.store(true, Ordering::Relaxed);
+        let lease = settings.lease.clone();
+        let longest_pause = (lease.length() / 2).max(PAUSE_MIN);
+        let gauges = Arc::new(Gauges {
+            writing: watch::Sender::new(true),
+            commands: AtomicUsize::new(0),
+            hearing: Hearing::begin(clock::now(), longest_pause),
+        });
         let actor = Self {
+            portion: settings.limits.size,
+            began: Instant::now(),
+            membership: Membership::Node,
             settings,
             gauges: Arc::clone(&gauges),
             writer: Some(writer),
@@ -80,6 +120,7 @@ impl PersistenceActor {
         Persistence {
             actor: address,
             gauges,
+            node: lease.node(),
         }
     }
 
@@ -88,12 +129,16 @@ impl PersistenceActor {
         if self.in_flight {
             return;
         }
-        if self.buffer.is_empty() {
+        if self.membership == Membership::Leaving && self.buffer.is_empty() {
+            self.membership = Membership::Left;
+            return self.commit(vec![Append::unheard(Write::Leave)], context);
+        }
+        if self.buffer.is_empty() || self.has_left() {
             for waiter in self.draining.drain(..) {
                 // Whoever waited may have gone.
                 let _gone = waiter.send(());
             }
-            if self.failures == 0 {
+            if self.failures == 0 || self.has_left() {
                 return;
             }
             // Nothing to write, but somebody must find out when writing works again.
@@ -120,13 +165,17 @@ impl PersistenceActor {
         }
     }
 
+    fn has_left(&self) -> bool {
+        self.membership == Membership::Left
+    }
+
     fn show_queue(&self) {
         let waiting = u32::try_from(self.buffer.len()).unwrap_or(u32::MAX);
         metrics::gauge!("baton_write_queue").set(waiting);
     }
 
     fn flush(&mut self, reason: FlushReason, context: &mut Context<Self>) {
-        let size = self.buffer.len().min(self.settings.limits.size);
+        let size = self.buffer.len().min(self.portion);
         let batch: Vec<Append> = self.buffer.drain(..size).collect();
         self.show_queue();
         self.oldest = Instant::now();
@@ -142,16 +191,14 @@ impl PersistenceActor {
             .unzip();
         let batch = Arc::new(writes);
         let task = tokio::task::spawn_blocking({
-            let store = self.settings.store.clone();
+            let (store, lease) = (self.settings.store.clone(), self.settings.lease.clone());
             let (connection, batch) = (self.writer.take(), Arc::clone(&batch));
             let faults = Arc::clone(&self.settings.faults);
-            move || commit_blocking(&store, connection, &batch, &faults)
+            move || commit_blocking(&store, &lease, connection, &batch, &faults)
         });
         self.in_flight = true;
-        let stall = context.run_later(STALLED_AFTER, |actor, _| {
-            tracing::error!("a commit does not end; commands are refused until it does");
-            actor.gauges.writing.store(false, Ordering::Relaxed);
-        });
+        self.began = Instant::now();
+        let stall = self.look_after(&batch, context);
         let finish = task.into_actor(self).map(move |joined, actor, context| {
             context.cancel_future(stall);
             actor.in_flight = false;
@@ -168,6 +215,7 @@ impl PersistenceActor {
                     actor.committed(commit, answers);
                     actor.proceed(context);
                 }
+                Err(store::Error::Fenced) => actor.end(),
                 Err(error) => {
                     let writes = Arc::try_unwrap(batch).unwrap_or_else(|shared| (*shared).clone());
                     actor.failed(&error, writes, answers, context);
@@ -175,6 +223,47 @@ impl PersistenceActor {
             }
         });
         context.spawn(finish);
+    }
+
+    /// Sees to it that a commit that gets no answer keeps nobody waiting.
+    fn look_after(&self, batch: &[Write], context: &mut Context<Self>) -> SpawnHandle {
+        let mebibytes = batch.iter().map(size).max().unwrap_or(0) >> 20;
+        let mebibytes = u32::try_from(mebibytes).unwrap_or(u32::MAX);
+        let limit = STALLED_AFTER.saturating_add(STALLED_AFTER_MIB.saturating_mul(mebibytes));
+        let began = self.began;
+        context.run_interval(LOOK, move |actor, _| {
+            let stalled = actor.settings.lease.progress_since(began).elapsed() >= limit;
+            if stalled && *actor.gauges.writing.borrow() {
+                tracing::error!("a commit does not end; commands are refused until it does");
+                actor.settings.store.seems_away();
+                actor.away();
+            }
+        })
+    }
+
+    /// Another node has everything in charge that this one had. Nothing half-done is lost: what was not acknowledged
+    /// stays so.
+    fn end(&self) -> ! {
+        tracing::error!(
+            node = %self.settings.lease.node(),
+            "another node took over from this one, which gave no sign for too long; this process ends, so that it \
+             starts over from the store"
+        );
+        std::process::exit(FENCED)
+    }
+
+    /// The database does not take writes: whoever waits for one to begin is told so.
+    fn away(&mut self) {
+        self.gauges.writing.send_replace(false);
+        for append in std::mem::take(&mut self.buffer) {
+            match append.patience {
+                Patience::Change => self.buffer.push_back(append),
+                Patience::Command => {
+                    self.release(append.patience);
+                    (append.acknowledge)(Err(Error::UNAVAILABLE));
+                }
+            }
+        }
     }
 
     fn committed(&mut self, commit: Commit, answers: Vec<(Patience, super::Acknowledge)>) {
@@ -189,9 +278,16 @@ impl PersistenceActor {
             self.settings.hub.lag();
             self.settings.reply_owed.notify_one();
         }
-        self.gauges.writing.store(true, Ordering::Relaxed);
+        self.portion = self
+            .portion
+            .saturating_mul(2)
+            .min(self.settings.limits.size);
+        self.gauges.hearing.sign(clock::now());
+        self.settings.store.answers();
+        self.gauges.writing.send_replace(true);
         for published in commit.published {
-            self.settings.hub.publish(show(published));
+            let shown = show(published, commit.unbroken_since);
+            self.settings.hub.publish(shown);
         }
         count_replies(commit.replies_written, commit.replies_owed);
         if commit.replies_owed > 0 {
@@ -219,10 +315,10 @@ impl PersistenceActor {
         context: &mut Context<Self>,
     ) {
         self.failures = self.failures.saturating_add(1);
-        self.gauges.writing.store(false, Ordering::Relaxed);
         metrics::counter!("baton_commit_failures_total").increment(1);
         if self.failures == 1 {
             tracing::error!(%error, "a commit failed; writes wait until the database is back");
+            self.settings.store.seems_away();
         }
         let batch = writes
             .into_iter()
@@ -232,16 +328,17 @@ impl PersistenceActor {
                 patience,
                 acknowledge,
             });
-        let waiting: Vec<Append> = batch.chain(self.buffer.drain(..)).collect();
-        for append in waiting {
-            match append.patience {
-                Patience::Change => self.buffer.push_back(append),
-                Patience::Command => {
-                    self.release(append.patience);
-                    (append.acknowledge)(Err(Error::UNAVAILABLE));
-                }
-            }
+        let size = batch.len();
+        if self.failures.is_multiple_of(TRIES) && size == 1 {
+            self.buffer.extend(batch);
+        } else {
+            let behind = std::mem::take(&mut self.buffer);
+            self.buffer = batch.chain(behind).collect();
         }
+        if self.failures.is_multiple_of(TRIES) && size > 0 {
+            self.portion = (size / 2).max(1);
+        }
+        self.away();
         let delay = RETRY_BASE
             .saturating_mul(1 << self.failures.min(6))
             .min(RETRY_CAP);
@@ -259,6 +356,21 @@ impl PersistenceActor {
     }
 }
 
+/// About how many bytes a write carries, where that can be many.
+fn size(write: &Write) -> usize {
+    match write {
+        Write::Accept(accept) => accept.delegation.task.len(),
+        Write::Advance(advance) | Write::Visit(advance) => {
+            advance.raw_reply.as_ref().map_or(0, bytes::Bytes::len)
+        }
+        Write::Log(row) => {
+            let bodies = [&row.request_body, &row.response_body];
+            bodies.into_iter().flatten().map(|body| body.0.len()).sum()
+        }
+        _ => 0,
+    }
+}
+
 fn count_replies(written: u64, owed: u64) {
     count(
         Effect::Reply,
@@ -271,18 +383,24 @@ fn count_replies(written: u64, owed: u64) {
 
 fn commit_blocking(
     store: &Store,
+    lease: &Lease,
     connection: Option<Box<dyn Writer>>,
     batch: &[Write],
     faults: &Faults,
 ) -> Finished {
     let started = Instant::now();
-    let moves = |write: &Write| matches!(write, Write::Accept(_) | Write::Advance(_));
+    let moves = |write: &Write| {
+        matches!(
+            write,
+            Write::Accept(_) | Write::Advance(_) | Write::Visit(_)
+        )
+    };
     let written = || {
         if batch.iter().any(moves) {
             faults.pass(Point::DuringCommit);
         }
     };
-    let opened = connection.map_or_else(|| store.writer(), Ok);
+    let opened = connection.map_or_else(|| store.writer(lease), Ok);
     let (writer, result) = match opened {
         Ok(mut writer) => match writer.commit_watched(batch, &written) {
             Ok(commit) => (Some(writer), Ok(commit)),
@@ -297,10 +415,13 @@ fn commit_blocking(
     }
 }
 
-fn show(published: Published) -> HubMessage {
+fn show(published: Published, unbroken_since: Position) -> HubMessage {
     match published {
         Published::Event { position, event } => HubMessage::Event {
-            position: Some(position),
+            place: Some(Place {
+                position,
+                unbroken_since,
+            }),
             name: event.name,
             workspace: event.workspace,
             payload: event.payload,
@@ -320,6 +441,17 @@ fn show(published: Published) -> HubMessage {
 
 impl Actor for PersistenceActor {
     type Context = Context<Self>;
+
+    /// With nothing to write, the lease is renewed all the same.
+    fn started(&mut self, context: &mut Self::Context) {
+        let pause = self.settings.lease.renewal() / 2;
+        context.run_interval(pause, move |actor, context| {
+            let idle = !actor.in_flight && actor.buffer.is_empty() && !actor.has_left();
+            if idle && actor.began.elapsed() >= pause {
+                actor.commit(Vec::new(), context);
+            }
+        });
+    }
 }
 
 impl Handler<Append> for PersistenceActor {
@@ -329,7 +461,8 @@ impl Handler<Append> for PersistenceActor {
         if self.buffer.is_empty() {
             self.oldest = Instant::now();
         }
-        if self.failures > 0 && append.patience == Patience::Command {
+        let away = self.has_left() || !*self.gauges.writing.borrow();
+        if away && append.patience == Patience::Command {
             self.release(append.patience);
             return (append.acknowledge)(Err(Error::UNAVAILABLE));
         }
@@ -343,7 +476,10 @@ impl Handler<Drain> for PersistenceActor {
     type Result = ();
 
     fn handle(&mut self, drain: Drain, context: &mut Self::Context) {
-        self.draining.push(drain.0);
+        self.draining.push(drain.done);
+        if drain.for_good && !self.has_left() {
+            self.membership = Membership::Leaving;
+        }
         self.proceed(context);
     }
 }

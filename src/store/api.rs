@@ -21,6 +21,9 @@ pub enum Error {
     /// It refuses this very statement, today and tomorrow. Nothing was written.
     #[error("the database refused the statement: {0}")]
     Refused(String),
+    /// This process is a node no more: another took over what it had. Nothing was written, and never will be again.
+    #[error("another node took over from this one")]
+    Fenced,
     /// Another process has the database to itself.
     #[error(
         "another Baton is running on this database; stop it first, or give this one a database of its own"
@@ -41,8 +44,10 @@ pub enum Error {
 pub enum Write {
     /// Begin a delegation.
     Accept(Box<Accept>),
-    /// Move a delegation.
+    /// Move a delegation that this node has in charge.
     Advance(Box<Advance>),
+    /// Move a delegation that another node may have in charge, which is told of it.
+    Visit(Box<Advance>),
     /// Write a reply that is owed (rule 4). Does nothing when it is not owed any more.
     DeliverOwed {
         /// Whose.
@@ -110,6 +115,21 @@ pub enum Write {
         /// When.
         at: Timestamp,
     },
+    /// Take over what other nodes had that are gone.
+    TakeOver(Gone),
+    /// Give up the lease: whoever comes next takes over at once.
+    Leave,
+    /// Forget the nodes that were taken over and have nothing live any more.
+    ForgetNodes,
+}
+
+/// Which nodes count as gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gone {
+    /// Only those that said so.
+    Left,
+    /// Those whose lease has expired, too.
+    Expired,
 }
 
 /// A token to store: never the secret, only its hash.
@@ -199,11 +219,12 @@ pub struct Registration {
 pub enum Written {
     /// To [`Write::Accept`].
     Accepted(Acceptance),
-    /// To [`Write::Advance`]: committed now, or by an earlier try of the same change.
+    /// To [`Write::Advance`] and [`Write::Visit`]: committed now, or by an earlier try of the same change.
     Advanced,
-    /// To [`Write::Advance`]: the stored delegation has moved on without this actor; nothing was written.
+    /// To the same: the stored delegation has moved on without this actor; nothing was written.
     Stale,
-    /// To [`Write::DeliverOwed`], [`Write::Record`], [`Write::CreateWorkspace`], [`Write::RemoveWorkspaces`].
+    /// To [`Write::DeliverOwed`], [`Write::Record`], [`Write::CreateWorkspace`], [`Write::RemoveWorkspaces`],
+    /// [`Write::TakeOver`], [`Write::Leave`], [`Write::ForgetNodes`].
     Done,
     /// To [`Write::Log`].
     Logged(Position),
@@ -271,21 +292,24 @@ pub struct Commit {
     pub written: Vec<Written>,
     /// What became visible.
     pub published: Vec<Published>,
+    /// No other node took a place between this one and the last that became visible.
+    pub unbroken_since: Position,
     /// Replies that could not be written with their endings and are owed now.
     pub replies_owed: u64,
     /// Replies that were written, with their endings or later.
     pub replies_written: u64,
 }
 
-/// The one connection that writes. Blocking. After [`Error::Unavailable`] or a panic it is dropped and opened anew.
+/// The one connection that writes, under this node's lease. Blocking. After [`Error::Unavailable`] or a panic it is
+/// dropped and opened anew.
 pub trait Writer: Send {
     /// Commits all of `writes` in one transaction, or none: but a write that the database refuses is isolated, answered
-    /// with [`Written::Failed`], and the rest is committed without it. No writes at all find out whether one would be
-    /// taken.
+    /// with [`Written::Failed`], and the rest is committed without it. Each transaction first proves that this node
+    /// still holds its lease, and renews it when a quarter of it has passed; no writes at all always renew it.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when nothing could be committed, or when it is not known whether it was. Repeating the
-    /// same writes is safe.
+    /// same writes is safe. [`Error::Fenced`] when another node took over from this one.
     fn commit(&mut self, writes: &[Write]) -> Result<Commit, Error> {
         self.commit_watched(writes, &|| {})
     }
@@ -304,8 +328,6 @@ pub struct StoreOptions {
     pub url: String,
     /// Connections for reads.
     pub read_connections: u32,
-    /// How long a read waits for its turn to have one: many at once are no sign that the database is away.
-    pub turn_wait: Duration,
-    /// How long it then waits for a connection to be opened. After either, [`Error::Unavailable`].
-    pub read_wait: Duration,
+    /// How long the database may answer nobody before a read is not waited for any more: [`Error::Unavailable`].
+    pub read_budget: Duration,
 }

@@ -1,19 +1,23 @@
 //! Each database: the shared bodies for its connection type, and what only it does.
 
+use super::session::Leased;
 use super::{
     ActivityFilter, ActivityView, Commit, DelegationFilter, DelegationLine, DelegationView, Error,
-    EventView, Loaded, OwedReply, Reader, TokenView, Write, Writer,
+    EventView, Loaded, NodeView, OwedReply, Page, Reader, TokenView, Write, Writer,
 };
 use crate::domain::{
-    ActivityId, Audited, DelegationId, DelegationKey, Position, Status, Timestamp, Workspace,
-    WorkspaceId,
+    ActivityId, Audited, DelegationId, DelegationKey, NodeId, Position, Status, Timestamp,
+    Workspace, WorkspaceId,
 };
 
 pub(super) mod postgres {
     use diesel::prelude::*;
 
+    use crate::store::fragments::{GoneNodes, pg_notify};
     use crate::store::rows::{ActivityRow, EventRow};
-    use crate::store::schema::{activity_logs, structure_events};
+    use crate::store::schema::{activity_logs, nodes, structure_events};
+    use crate::store::telling::CHANNEL;
+    use crate::store::types::Id;
     use crate::store::{Error, shared};
 
     /// PostgreSQL takes 65,535 values in one statement; a row has 15.
@@ -61,6 +65,35 @@ pub(super) mod postgres {
         Ok(())
     }
 
+    /// Whether this node still holds its own row. Until the transaction ends, nobody can take it over.
+    fn holds(conn: &mut PgConnection, node: Id) -> Result<bool, Error> {
+        let own: Option<Id> = nodes::table
+            .find(node)
+            .filter(nodes::holder.eq(node))
+            .select(nodes::id)
+            .for_share()
+            .first(conn)
+            .optional()?;
+        Ok(own.is_some())
+    }
+
+    /// Locks, of these, those that nobody is writing under at this moment.
+    fn lock_idle(conn: &mut PgConnection, gone: GoneNodes) -> Result<Vec<Id>, Error> {
+        Ok(nodes::table
+            .filter(gone)
+            .select(nodes::id)
+            .for_update()
+            .skip_locked()
+            .load(conn)?)
+    }
+
+    /// Tells the other nodes, if and when this transaction is committed.
+    fn notify(conn: &mut PgConnection, payload: &str) -> Result<(), Error> {
+        diesel::select(pg_notify(CHANNEL, payload)).execute(conn)?;
+        Ok(())
+    }
+
+    shared::leases!(PgConnection);
     shared::read_workspaces!(PgConnection);
     shared::read_feed!(PgConnection, diesel::pg::Pg);
     shared::read_delegations!(PgConnection, diesel::pg::Pg);
@@ -89,8 +122,10 @@ pub(super) mod postgres {
 pub(super) mod sqlite {
     use diesel::prelude::*;
 
+    use crate::store::fragments::GoneNodes;
     use crate::store::rows::{ActivityRow, EventRow};
-    use crate::store::schema::{activity_logs, structure_events};
+    use crate::store::schema::{activity_logs, nodes, structure_events};
+    use crate::store::types::Id;
     use crate::store::{Error, shared};
 
     /// Immediate: a transaction that begins as a reader cannot wait for the writer before it.
@@ -121,6 +156,31 @@ pub(super) mod sqlite {
         Ok(())
     }
 
+    /// Takes over from everyone: the process that has the database to itself knows that all others are gone.
+    pub(in crate::store) fn take_all(conn: &mut SqliteConnection, node: Id) -> Result<(), Error> {
+        diesel::update(nodes::table)
+            .set(nodes::holder.eq(node))
+            .execute(conn)?;
+        Ok(())
+    }
+
+    // One process has the database, one connection writes: whoever reads in a writing transaction has the lock.
+
+    fn holds(conn: &mut SqliteConnection, node: Id) -> Result<bool, Error> {
+        let own = nodes::table.find(node).filter(nodes::holder.eq(node));
+        Ok(diesel::select(diesel::dsl::exists(own)).get_result(conn)?)
+    }
+
+    fn lock_idle(conn: &mut SqliteConnection, gone: GoneNodes) -> Result<Vec<Id>, Error> {
+        Ok(nodes::table.filter(gone).select(nodes::id).load(conn)?)
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "its twin can fail")]
+    const fn notify(_: &mut SqliteConnection, _: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
+    shared::leases!(SqliteConnection);
     shared::read_workspaces!(SqliteConnection);
     shared::read_feed!(SqliteConnection, diesel::sqlite::Sqlite);
     shared::read_delegations!(SqliteConnection, diesel::sqlite::Sqlite);
@@ -141,13 +201,13 @@ macro_rules! implement {
             )+)+
         }
 
-        impl Writer for $Conn {
+        impl Writer for Leased<$Conn> {
             fn commit_watched(
                 &mut self,
                 writes: &[Write],
                 written: &dyn Fn(),
             ) -> Result<Commit, Error> {
-                $backend::commit::commit(self, writes, written)
+                $backend::commit::commit(&mut self.connection, &mut self.session, writes, written)
             }
         }
     };
@@ -176,13 +236,18 @@ implement_both! {
         fn find_key(party: WorkspaceId, id: &DelegationId) -> Option<DelegationKey>;
         fn view(key: &DelegationKey) -> Option<DelegationView>;
         fn task(key: &DelegationKey) -> Option<std::sync::Arc<str>>;
-        fn live(after: Option<&DelegationKey>, limit: i64) -> Vec<Loaded>;
+        fn live(
+            owner: NodeId, after: Option<&DelegationKey>, limit: i64
+        ) -> Page<Loaded>;
         fn delegations(filter: &DelegationFilter) -> Vec<DelegationLine>;
         fn counts() -> Vec<(Status, i64)>;
-        fn owed_replies(limit: i64) -> Vec<OwedReply>;
+        fn owed_replies(after: Option<&DelegationKey>, limit: i64) -> Page<OwedReply>;
         fn audit(
             after: Option<&DelegationKey>, limit: i64, overdue_before: Timestamp
         ) -> Vec<Audited>;
+    }
+    leases {
+        fn nodes() -> Vec<NodeView>;
     }
     read_feed {
         fn activity(filter: &ActivityFilter) -> Vec<ActivityView>;

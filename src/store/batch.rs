@@ -1,6 +1,6 @@
 //! A commit in the making: outcomes so far, and what is to be shown once positions are taken.
 
-use crate::domain::{DelegationKey, Feed, FeedEvent, FeedRow, Position};
+use crate::domain::{DelegationKey, Feed, FeedEvent, FeedRow, NodeId, Position, WorkspaceId};
 
 use super::{Commit, Published, Written};
 
@@ -17,6 +17,16 @@ pub(crate) enum Item<'a> {
     Event(&'a FeedEvent),
 }
 
+impl Item<'_> {
+    /// Whose feed it belongs to.
+    pub(crate) const fn workspace(&self) -> WorkspaceId {
+        match self {
+            Self::Row(row) | Self::Reply(row, _) | Self::Owed(row, _) => row.workspace,
+            Self::Event(event) => event.workspace,
+        }
+    }
+}
+
 /// What became of a reply that the database did not take.
 #[derive(Clone, Debug)]
 pub(crate) enum Refusal {
@@ -31,18 +41,24 @@ pub(crate) enum Refusal {
 pub(crate) struct Batch<'a> {
     /// Whether an earlier try of these writes may have been committed, so that ids may exist already.
     pub(crate) careful: bool,
+    /// The node that writes.
+    pub(crate) node: NodeId,
     /// Outcomes, in the order of the writes.
     pub(crate) written: Vec<Written>,
     /// What is to be shown, in order, each with the number of its write.
     pub(crate) items: Vec<(usize, Item<'a>)>,
+    /// Delegations that were moved although another node may have them in charge.
+    pub(crate) moved: Vec<&'a DelegationKey>,
 }
 
 impl<'a> Batch<'a> {
-    pub(crate) fn new(writes: usize, careful: bool) -> Self {
+    pub(crate) fn new(writes: usize, careful: bool, node: NodeId) -> Self {
         Self {
             careful,
+            node,
             written: Vec::with_capacity(writes),
             items: Vec::with_capacity(writes),
+            moved: Vec::new(),
         }
     }
 
@@ -109,6 +125,8 @@ impl<'a> Batch<'a> {
             published,
             replies_owed,
             replies_written,
+            // Known once the transaction is committed.
+            unbroken_since: Position(0),
         }
     }
 }

@@ -1,66 +1,28 @@
-//! One process for each database: two would each take charge of what the other has live.
+//! One process for each SQLite database: two would each take charge of what the other has live.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use diesel::prelude::*;
-use diesel::sql_types::BigInt;
-
 use super::Error;
-use super::connect::{self, Target};
 
-/// PostgreSQL's advisory lock that a process holds as long as it runs. Any number, and always the same.
-const LOCK: i64 = 0x6261_746f_6e00_0002;
-/// How long to wait for a process that is just ending: its last connection may outlive it by a moment.
+/// How long to wait for a process that is just ending.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The sole right to a database, until dropped.
-#[derive(Debug)]
-pub struct Claim {
-    _held: Held,
-}
-
-#[expect(dead_code, reason = "held for what dropping it does")]
-enum Held {
-    File(File),
-    Session(Box<PgConnection>),
-}
-
-impl std::fmt::Debug for Held {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::File(_) => "File",
-            Self::Session(_) => "Session",
-        })
-    }
-}
-
-diesel::define_sql_function! {
-    /// Takes a session's lock if nobody holds it.
-    fn pg_try_advisory_lock(key: BigInt) -> Bool;
-}
-
-impl Claim {
-    /// Takes it. Blocking, up to [`PATIENCE`].
-    pub(super) fn take(target: &Target) -> Result<Self, Error> {
-        let begun = Instant::now();
-        loop {
-            let held = match target {
-                Target::Sqlite(path) => lock_file(path)?.map(Held::File),
-                Target::Postgres(url) => lock_session(url)?.map(Held::Session),
-            };
-            if let Some(held) = held {
-                return Ok(Self { _held: held });
-            }
-            if begun.elapsed() >= PATIENCE {
-                return Err(Error::Claimed);
-            }
-            std::thread::sleep(PAUSE);
+/// Takes the sole right to a database, which lasts as long as the file is open. Blocking, up to [`PATIENCE`].
+pub(super) fn claim(database: &Path) -> Result<File, Error> {
+    let begun = Instant::now();
+    loop {
+        if let Some(file) = lock_file(database)? {
+            return Ok(file);
         }
+        if begun.elapsed() >= PATIENCE {
+            return Err(Error::Claimed);
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 
@@ -78,10 +40,4 @@ fn lock_file(database: &Path) -> Result<Option<File>, Error> {
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(unusable(error)),
     }
-}
-
-fn lock_session(url: &str) -> Result<Option<Box<PgConnection>>, Error> {
-    let mut session = connect::postgres(url)?;
-    let taken = diesel::select(pg_try_advisory_lock(LOCK)).get_result(&mut session)?;
-    Ok(Some(Box::new(session)).filter(|_| taken))
 }

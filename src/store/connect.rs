@@ -1,6 +1,7 @@
 //! Opening connections, each set up the same way.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, PgConnection, SqliteConnection};
@@ -153,6 +154,15 @@ pub(crate) fn postgres(url: &str) -> Result<PgConnection, Error> {
     if let Err(error) = connection.batch_execute("SET lc_messages = 'C'") {
         tracing::debug!(%error, "PostgreSQL keeps its language for messages");
     }
+    Ok(connection)
+}
+
+/// Opens a PostgreSQL connection that writes under a lease of this length. A process that is stopped in the middle of a
+/// transaction holds locks that everybody waits for: PostgreSQL ends it long before others may take over.
+pub(crate) fn postgres_writer(url: &str, lease: Duration) -> Result<PgConnection, Error> {
+    let mut connection = postgres(url)?;
+    let idle = (lease / 4).max(Duration::from_millis(250)).as_millis();
+    connection.batch_execute(&format!("SET idle_in_transaction_session_timeout = {idle}"))?;
     Ok(connection)
 }
 

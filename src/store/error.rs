@@ -90,6 +90,11 @@ impl From<diesel::ConnectionError> for Error {
 }
 
 impl Error {
+    /// Whether another transaction was in the way, and this one was given up for it.
+    pub(crate) fn is_deadlock(&self) -> bool {
+        matches!(self, Self::Unavailable(why) if why.starts_with("deadlock detected"))
+    }
+
     /// Whether the same call may succeed later.
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {

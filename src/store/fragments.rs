@@ -61,6 +61,8 @@ literals! {
     Replies: BigInt = "(SELECT count(*) FROM activity_logs a WHERE a.workspace_id = delegations.caller_id \
         AND a.delegation_id = delegations.delegation_id AND a.method = 'delegate_result' \
         AND a.activity_type = 'a2a_receive')";
+    /// Whether nothing is live of what a node accepted.
+    NothingLive: Bool = "NOT EXISTS (SELECT 1 FROM delegations d WHERE d.lease_owner = nodes.id AND d.ended_at IS NULL)";
     /// Whether a reply, and not a result row, is meant (the condition of the index `activity_logs_one_ending`).
     IsReply: Bool = "activity_logs.method = 'delegate_result' AND activity_logs.delegation_id IS NOT NULL \
         AND activity_logs.activity_type = 'a2a_receive'";
@@ -71,6 +73,8 @@ extern "SQL" {
     /// Keeps an instant when there is no new one.
     #[sql_name = "coalesce"]
     fn kept_instant(new: Nullable<DbTs>, old: Nullable<DbTs>) -> Nullable<DbTs>;
+    /// Tells whoever listens on a channel, when the transaction is committed.
+    fn pg_notify(channel: Text, payload: Text) -> Nullable<Text>;
     /// Keeps bytes when there are no new ones.
     #[sql_name = "coalesce"]
     fn kept_bytes(new: Nullable<Binary>, old: Nullable<Binary>) -> Nullable<Binary>;
@@ -84,6 +88,10 @@ impl Expression for Now {
     type SqlType = DbTs;
 }
 impl<Tables> AppearsOnTable<Tables> for Now {}
+impl<Tables> SelectableExpression<Tables> for Now {}
+impl ValidGrouping<()> for Now {
+    type IsAggregate = is_aggregate::No;
+}
 
 impl QueryFragment<Pg> for Now {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
@@ -96,6 +104,66 @@ impl QueryFragment<Sqlite> for Now {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql("CAST(unixepoch('subsec') * 1000000 AS INTEGER)");
         Ok(())
+    }
+}
+
+/// So long from now, in microseconds, by the database's own clock.
+#[derive(QueryId, Clone, Copy, Debug)]
+pub(crate) struct FromNow(pub(crate) i64);
+
+impl Expression for FromNow {
+    type SqlType = DbTs;
+}
+impl<Tables> AppearsOnTable<Tables> for FromNow {}
+
+impl QueryFragment<Pg> for FromNow {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        Now.walk_ast(out.reborrow())?;
+        out.push_sql(" + ");
+        out.push_bind_param::<BigInt, _>(&self.0)?;
+        out.push_sql(" * interval '1 microsecond'");
+        Ok(())
+    }
+}
+
+impl QueryFragment<Sqlite> for FromNow {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        Now.walk_ast(out.reborrow())?;
+        out.push_sql(" + ");
+        out.push_bind_param::<BigInt, _>(&self.0)
+    }
+}
+
+/// The nodes that hold themselves although they are gone: all whose lease has expired, or only those that said so by
+/// letting it end with its beginning.
+#[derive(QueryId, Clone, Copy, Debug)]
+pub(crate) struct GoneNodes {
+    pub(crate) but: Id,
+    pub(crate) all_expired: bool,
+}
+
+impl Expression for GoneNodes {
+    type SqlType = Bool;
+}
+impl<Tables> AppearsOnTable<Tables> for GoneNodes {}
+impl ValidGrouping<()> for GoneNodes {
+    type IsAggregate = is_aggregate::No;
+}
+
+impl<Db> QueryFragment<Db> for GoneNodes
+where
+    Db: Backend + HasSqlType<DbUuid> + HasSqlType<Bool>,
+    Id: ToSql<DbUuid, Db>,
+    bool: ToSql<Bool, Db>,
+    Now: QueryFragment<Db>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_sql("nodes.holder = nodes.id AND nodes.expires_at < ");
+        Now.walk_ast(out.reborrow())?;
+        out.push_sql(" AND (nodes.expires_at <= nodes.started_at OR ");
+        out.push_bind_param::<Bool, _>(&self.all_expired)?;
+        out.push_sql(") AND nodes.id <> ");
+        out.push_bind_param::<DbUuid, _>(&self.but)
     }
 }
 

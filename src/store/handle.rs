@@ -1,17 +1,30 @@
 //! The handle that the rest of Baton holds.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::r2d2::{ManageConnection, Pool, R2D2Connection};
 use diesel::{PgConnection, SqliteConnection};
 
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use super::backends::{postgres, sqlite};
+use super::breaker::Breaker;
+use super::claim::claim;
 use super::connect::{self, Purpose, Target};
-use super::{Claim, Error, Reader, StoreOptions, Writer, migrate};
+use super::listening::{Listening, listen};
+use super::session::{Leased, Session};
+use super::types::Id;
+use super::{Error, Heard, Lease, Reader, StoreOptions, Writer, migrate};
+use crate::domain::NodeId;
+
+/// How long a read may take while the database answers others.
+const READ_LIMIT: Duration = Duration::from_secs(5);
+/// How long somebody waits who has nothing better to do: [`Store::read_patiently`].
+const PATIENT_LIMIT: Duration = Duration::from_secs(30);
 
 /// A database, ready for use. Cheap to clone.
 #[derive(Clone)]
@@ -23,7 +36,8 @@ struct Inner {
     /// One for each connection, given out in the order of asking: the pool itself is not fair, and whoever waits in it
     /// holds a thread.
     turns: Arc<Semaphore>,
-    turn_wait: Duration,
+    budget: Duration,
+    breaker: Breaker,
 }
 
 #[derive(Clone)]
@@ -58,7 +72,7 @@ impl Store {
                     place: path.clone(),
                     open: open_sqlite,
                 };
-                Readers::Sqlite(pool(manager, size, options.read_wait))
+                Readers::Sqlite(pool(manager, size, options.read_budget))
             }
             Target::Postgres(url) => {
                 migrate::migrate_postgres(url)?;
@@ -66,54 +80,161 @@ impl Store {
                     place: PathBuf::from(url),
                     open: open_postgres,
                 };
-                Readers::Postgres(pool(manager, size, options.read_wait))
+                Readers::Postgres(pool(manager, size, options.read_budget))
             }
         };
         Ok(Self(Arc::new(Inner {
             target,
             readers,
             turns: Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(1))),
-            turn_wait: options.turn_wait,
+            budget: options.read_budget,
+            breaker: Breaker::default(),
         })))
     }
 
-    /// Takes the sole right to the database, so that no other process takes charge of what this one has live. Blocking.
+    /// Makes this process a node, with a lease of this length. With SQLite it takes the sole right to the database, and
+    /// with it everything that earlier nodes had. Blocking.
     ///
     /// # Errors
-    /// [`Error::Claimed`] when another process has it.
-    pub fn claim(&self) -> Result<Claim, Error> {
-        Claim::take(&self.0.target)
-    }
-
-    /// Opens a connection that writes. Blocking.
-    pub fn writer(&self) -> Result<Box<dyn Writer>, Error> {
-        Ok(match &self.0.target {
-            Target::Sqlite(path) => Box::new(connect::sqlite(path, Purpose::Write)?),
-            Target::Postgres(url) => Box::new(connect::postgres(url)?),
+    /// [`Error::Claimed`] when another process has the SQLite database, [`Error::Unavailable`].
+    pub fn join(&self, length: Duration) -> Result<Lease, Error> {
+        let node = NodeId::mint();
+        let claim = match &self.0.target {
+            Target::Sqlite(path) => {
+                let claim = claim(path)?;
+                let mut connection = connect::sqlite(path, Purpose::Write)?;
+                sqlite::leases::join(&mut connection, node, length)?;
+                sqlite::take_all(&mut connection, Id(node.0))?;
+                Some(Arc::new(claim))
+            }
+            Target::Postgres(url) => {
+                postgres::leases::join(&mut connect::postgres(url)?, node, length)?;
+                None
+            }
+        };
+        Ok(Lease {
+            node,
+            length,
+            _claim: claim,
+            progress: Arc::default(),
         })
     }
 
-    /// Runs `body` with a connection of the read pool, on a thread where it may block.
+    /// Opens a connection that writes under a lease. Blocking.
+    pub fn writer(&self, lease: &Lease) -> Result<Box<dyn Writer>, Error> {
+        let session = Session::new(lease.clone());
+        Ok(match &self.0.target {
+            Target::Sqlite(path) => Box::new(Leased {
+                connection: connect::sqlite(path, Purpose::Write)?,
+                session,
+            }),
+            Target::Postgres(url) => Box::new(Leased {
+                connection: connect::postgres_writer(url, lease.length)?,
+                session,
+            }),
+        })
+    }
+
+    /// Tells `tell` what other nodes commit, until the answer is dropped. None with SQLite, where there are none.
     ///
     /// # Errors
-    /// Those of `body`; [`Error::Unavailable`] when no connection is free in time; [`Error::Refused`] when it panics.
+    /// [`Error::Unavailable`] when there is no thread for it.
+    pub fn listen(
+        &self,
+        node: NodeId,
+        tell: impl Fn(Heard) + Send + 'static,
+    ) -> Result<Option<Listening>, Error> {
+        match &self.0.target {
+            Target::Sqlite(_) => Ok(None),
+            Target::Postgres(url) => listen(url.clone(), node, tell).map(Some),
+        }
+    }
+
+    /// Runs `body` with a connection of the read pool, on a thread where it may block. While the database is known to
+    /// be away it is refused at once, but for one at a time.
+    ///
+    /// # Errors
+    /// Those of `body`; [`Error::Unavailable`] when the database has answered nobody for [`StoreOptions::read_budget`],
+    /// or this one not for 5 s; [`Error::Refused`] when `body` panics.
     pub async fn read<T: Send + 'static>(
         &self,
         body: impl FnOnce(&mut dyn Reader) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        let away = || Error::Unavailable("it does not answer".to_owned());
+        let breaker = &self.0.breaker;
+        let pass = breaker.pass().ok_or_else(away)?;
+        let end = Instant::now() + READ_LIMIT;
+        let turn = self.while_it_answers(end, self.turn()).await;
+        let turn = turn.ok_or_else(|| Error::Unavailable("too many reads wait".to_owned()))??;
+        if breaker.is_away() && !pass.finds_out() {
+            return Err(away());
+        }
+        let Some(answer) = self.while_it_answers(end, self.run(turn, body)).await else {
+            breaker.note(false);
+            return Err(Error::Unavailable("it does not answer in time".to_owned()));
+        };
+        answer
+    }
+
+    /// [`Store::read`] for those that no request waits for: it is always let through, and may take its time.
+    pub async fn read_patiently<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&mut dyn Reader) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let read = async { self.run(self.turn().await?, body).await };
+        let late = |_elapsed| Error::Unavailable("it does not answer in time".to_owned());
+        timeout(PATIENT_LIMIT, read).await.map_err(late)?
+    }
+
+    /// Waits as long as the database answers anybody: that many ask at once is no sign that it is away.
+    async fn while_it_answers<T>(&self, end: Instant, work: impl Future<Output = T>) -> Option<T> {
+        let asked = Instant::now();
+        let mut work = pin!(work);
+        let mut until = asked + self.0.budget;
+        loop {
+            if let Ok(done) = timeout_at(until, &mut work).await {
+                return Some(done);
+            }
+            let later = (self.0.breaker.last_sign(asked) + self.0.budget).min(end);
+            if later <= until {
+                return None;
+            }
+            until = later;
+        }
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let turns = Arc::clone(&self.0.turns);
+        let closed = |closed: AcquireError| Error::Unavailable(closed.to_string());
+        turns.acquire_owned().await.map_err(closed)
+    }
+
+    /// It cannot be called off: it goes on when nobody waits any more, and keeps its turn.
+    async fn run<T: Send + 'static>(
+        &self,
+        turn: OwnedSemaphorePermit,
+        body: impl FnOnce(&mut dyn Reader) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let inner = Arc::clone(&self.0);
-        let turn = timeout(inner.turn_wait, Arc::clone(&inner.turns).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else {
-            let late = "too many reads are waiting".to_owned();
-            return Err(Error::Unavailable(late));
-        };
-        let work = move || {
+        let work = tokio::task::spawn_blocking(move || {
             let _held_meanwhile = turn;
-            inner.read(body)
-        };
-        tokio::task::spawn_blocking(work)
-            .await
+            let answer = inner.read(body);
+            let answers = !answer.as_ref().is_err_and(Error::is_unavailable);
+            inner.breaker.note(answers);
+            answer
+        });
+        work.await
             .map_err(|failure| Error::Refused(format!("a read did not end: {failure}")))?
+    }
+
+    /// Notes that a commit did not end: those who read need not wait to find out the same.
+    pub(crate) fn seems_away(&self) {
+        self.0.breaker.note(false);
+    }
+
+    /// Notes that a commit succeeded.
+    pub(crate) fn answers(&self) {
+        self.0.breaker.note(true);
     }
 
     /// Whether the database answers.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use super::history::{history_entry, history_json};
 use super::schema::delegations;
@@ -17,8 +18,9 @@ use super::types::{Id, J, Ts};
 use super::{Error, Loaded};
 use crate::domain::{
     Accept, Attempt, DelegationId, DelegationKey, Ended, Ending, ErrorClass, Incarnation, Input,
-    LateResult, Life, Origin, Phase, Priority, Progress, Question, Redelivery, RemoteTaskId,
-    Revision, State, Status, Terms, Trouble, Wait, WaitingFor, Working, WorkspaceId, sanitize,
+    LateResult, Life, NodeId, Origin, Phase, Priority, Progress, Question, Redelivery,
+    RemoteTaskId, Revision, State, Status, Terms, Trouble, Wait, WaitingFor, Working, WorkspaceId,
+    sanitize,
 };
 
 /// How much of a task or a result a list shows, in bytes.
@@ -177,13 +179,19 @@ pub(crate) struct NewRow<'a> {
     reply: &'a str,
     revision: i64,
     incarnation: i32,
+    lease_owner: Id,
     created_at: Ts,
     updated_at: Ts,
 }
 
 impl<'a> NewRow<'a> {
     /// The row of an acceptance; `life` is its beginning, which the row borrows from.
-    pub(crate) fn of(accept: &'a Accept, life: &'a Life, retry_of: Option<&'a str>) -> Self {
+    pub(crate) fn of(
+        accept: &'a Accept,
+        life: &'a Life,
+        retry_of: Option<&'a str>,
+        owner: NodeId,
+    ) -> Self {
         let delegation = &accept.delegation;
         let terms = &delegation.terms;
         let key = delegation.idempotency.as_ref();
@@ -211,6 +219,7 @@ impl<'a> NewRow<'a> {
             },
             revision: 1,
             incarnation: 0,
+            lease_owner: Id(owner.0),
             created_at: terms.created_at.into(),
             updated_at: terms.created_at.into(),
         }
@@ -268,6 +277,7 @@ pub(crate) struct LoadedRow {
     ended_at: Option<Ts>,
     revision: i64,
     incarnation: i32,
+    lease_owner: Option<Id>,
 }
 
 pub(crate) fn unreadable(column: &'static str, value: impl Into<String>) -> Error {
@@ -314,10 +324,7 @@ impl LoadedRow {
     /// Reads the whole of it.
     pub(crate) fn read(self) -> Result<Loaded, Error> {
         let terms = Terms {
-            key: DelegationKey {
-                caller: WorkspaceId(self.caller_id.0),
-                id: DelegationId::from_text(&self.delegation_id),
-            },
+            key: self.key(),
             target: self.callee_id.map(|id| WorkspaceId(id.0)),
             origin: word("origin", &self.origin, Origin::parse)?,
             redelivery: word("redelivery", &self.redelivery, Redelivery::parse)?,
@@ -329,6 +336,7 @@ impl LoadedRow {
         let attempt = Attempt(count("attempt", self.attempt)?);
         let revision = Revision(self.revision);
         let incarnation = Incarnation(count("incarnation", self.incarnation)?);
+        let owner = NodeId(self.lease_owner.map_or_else(Uuid::nil, |id| id.0));
         let life = Life {
             attempt,
             state: self.state()?,
@@ -338,17 +346,24 @@ impl LoadedRow {
             life,
             revision,
             incarnation,
+            owner,
         })
+    }
+
+    /// Which one it is, readable or not.
+    pub(crate) fn key(&self) -> DelegationKey {
+        DelegationKey {
+            caller: WorkspaceId(self.caller_id.0),
+            id: DelegationId::from_text(&self.delegation_id),
+        }
     }
 
     /// Reads it, or leaves it out with an error in the log: one row that another version wrote stops no others.
     pub(crate) fn read_or_skip(self) -> Option<Loaded> {
-        let id = DelegationId::from_text(&self.delegation_id);
-        let caller = WorkspaceId(self.caller_id.0);
+        let key = self.key();
         match self.read() {
             Ok(loaded) => Some(loaded),
             Err(error) => {
-                let key = DelegationKey { caller, id };
                 tracing::error!(delegation.id = %key, %error, "a delegation cannot be read and is left alone");
                 None
             }

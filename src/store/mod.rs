@@ -8,6 +8,7 @@
 mod api;
 mod backends;
 mod batch;
+mod breaker;
 mod claim;
 mod connect;
 mod error;
@@ -16,12 +17,17 @@ mod handle;
 mod history;
 mod life;
 mod lines;
+mod listening;
 mod migrate;
 mod rows;
 mod schema;
+mod session;
 mod shared;
+mod telling;
 mod types;
 
 pub use api::*;
-pub use claim::Claim;
 pub use handle::Store;
+pub use listening::Listening;
+pub use session::Lease;
+pub use telling::Heard;

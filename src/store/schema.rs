@@ -107,6 +107,7 @@ tables! {
         reply -> Text,
         revision -> BigInt,
         incarnation -> Integer,
+        lease_owner -> Nullable<DbUuid>,
         created_at -> DbTs,
         updated_at -> DbTs,
         ended_at -> Nullable<DbTs>,
@@ -121,6 +122,12 @@ tables! {
         workspace_id -> DbUuid,
         last_acked_seq -> BigInt,
         updated_at -> DbTs,
+    }
+    nodes (id) {
+        id -> DbUuid,
+        holder -> DbUuid,
+        expires_at -> DbTs,
+        started_at -> DbTs,
     }
     feed_position (id) {
         id -> Integer,

@@ -10,6 +10,7 @@
 #[expect(dead_code, reason = "the kit is larger than any one set of cases")]
 mod support;
 
+mod away;
 mod bad_input;
 mod bad_replies;
 mod complete;
@@ -17,6 +18,7 @@ mod faults;
 mod feed;
 mod load;
 mod long_work;
+mod nodes;
 mod outage;
 mod outcomes;
 mod races;

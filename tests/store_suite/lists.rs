@@ -49,10 +49,12 @@ pub(crate) fn lists_page_without_loss(store: &TestStore) {
             "newest first, each once"
         );
     }
-    let mut live = Vec::new();
+    let (own, mut live) = (store.lease.node(), Vec::new());
     loop {
         let after: Option<DelegationKey> = live.last().cloned();
-        let page = store.read(move |reader| reader.live(after.as_ref(), 7));
+        let page = store
+            .read(move |reader| reader.live(own, after.as_ref(), 7))
+            .rows;
         if page.is_empty() {
             break;
         }
@@ -82,6 +84,20 @@ pub(crate) fn a_party_finds_its_delegations(store: &TestStore) {
             .unwrap();
         assert_eq!(key.caller, caller);
     }
+    // Of those that it was given a live one is meant, else the newest.
+    let given_to = created(store, None);
+    let [older, newer] = [begin(one, given_to), begin(two, given_to)].map(|mut begin| {
+        begin.delegation.terms.key.id = DelegationId::from_text("given");
+        begin
+    });
+    store.commit(&[accept(&older), accept(&newer)]);
+    for (end, found) in [(&newer, one), (&older, two)] {
+        let end = &end.delegation.terms;
+        store.write(advance_write(end, 2, &completed("x")));
+        let given = DelegationId::from_text("given");
+        let key = store.read(move |reader| reader.find_key(given_to, &given));
+        assert_eq!(key.unwrap().caller, found);
+    }
     store.commit(&[accept(&acceptance(one, two))]);
     let found = store.read(move |reader| reader.find_key(created_nowhere(), &id));
     assert!(found.is_none());
@@ -91,7 +107,7 @@ pub(crate) fn a_party_finds_its_delegations(store: &TestStore) {
         before: None,
         limit: 10,
     };
-    assert_eq!(store.read(move |reader| reader.delegations(&line)).len(), 2);
+    assert_eq!(store.read(move |reader| reader.delegations(&line)).len(), 3);
 }
 
 fn created_nowhere() -> WorkspaceId {

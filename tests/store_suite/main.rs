@@ -13,6 +13,7 @@
 mod delegations;
 mod feed;
 mod lists;
+mod nodes;
 mod support;
 mod trouble;
 mod workspaces;
@@ -61,6 +62,17 @@ suite! {
         positions_follow_commits,
         acknowledgements_only_grow,
         events_are_read_in_order,
+    }
+    nodes {
+        a_fenced_node_writes_nothing,
+        an_expired_lease_that_nobody_took_is_renewed,
+        everything_of_a_dead_node_is_taken_over,
+        a_node_that_left_is_taken_over_without_waiting,
+        what_is_being_written_is_not_taken_over,
+        what_was_taken_over_is_written_no_more,
+        nodes_without_anything_live_are_forgotten,
+        what_others_commit_is_heard_of,
+        a_place_that_another_node_took_breaks_the_row,
     }
     trouble {
         migrations_run_once,
@@ -134,15 +146,23 @@ fn outline(sql: &str) -> Vec<String> {
 
 #[test]
 fn the_twin_migrations_agree() {
-    let twins = |file: &str| {
+    let twins = |step: &str, file: &str| {
         ["sqlite", "postgres"].map(|engine| {
-            let path = format!("migrations/{engine}/0001_store/{file}");
+            let path = format!("migrations/{engine}/{step}/{file}");
             outline(&std::fs::read_to_string(path).unwrap())
         })
     };
-    for file in ["up.sql", "down.sql"] {
-        let [sqlite, postgres] = twins(file);
-        assert_eq!(sqlite, postgres);
-        assert!(sqlite.len() > 5);
+    let mut steps: Vec<_> = std::fs::read_dir("migrations/sqlite")
+        .unwrap()
+        .map(|step| step.unwrap().file_name().into_string().unwrap())
+        .collect();
+    steps.sort();
+    assert!(steps.len() > 1);
+    for step in steps {
+        for file in ["up.sql", "down.sql"] {
+            let [sqlite, postgres] = twins(&step, file);
+            assert_eq!(sqlite, postgres, "{step}/{file}");
+            assert!(sqlite.len() > 2, "{step}/{file}");
+        }
     }
 }

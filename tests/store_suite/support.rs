@@ -20,17 +20,20 @@ pub(crate) struct TestStore {
     pub(crate) engine: Engine,
     pub(crate) url: String,
     pub(crate) store: Store,
+    pub(crate) lease: Lease,
     runtime: tokio::runtime::Runtime,
     admin: Option<(String, String)>,
     _directory: tempfile::TempDir,
 }
 
+/// Longer than any test.
+pub(crate) const LEASE: Duration = Duration::from_mins(2);
+
 pub(crate) fn options(url: &str) -> StoreOptions {
     StoreOptions {
         url: url.to_owned(),
         read_connections: 2,
-        turn_wait: Duration::from_secs(3),
-        read_wait: Duration::from_secs(3),
+        read_budget: Duration::from_secs(3),
     }
 }
 
@@ -67,9 +70,11 @@ impl TestStore {
                 (url.to_string(), Some((admin, name)))
             }
         };
+        let store = Store::open(&options(&url)).unwrap();
         Some(Self {
             engine,
-            store: Store::open(&options(&url)).unwrap(),
+            lease: store.join(LEASE).unwrap(),
+            store,
             url,
             runtime: tokio::runtime::Runtime::new().unwrap(),
             admin,
@@ -80,12 +85,12 @@ impl TestStore {
     /// Waits while the server, which other tests use too, has no connection left.
     pub(crate) fn writer(&self) -> Box<dyn Writer> {
         for _ in 0..100 {
-            if let Ok(writer) = self.store.writer() {
+            if let Ok(writer) = self.store.writer(&self.lease) {
                 return writer;
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        self.store.writer().unwrap()
+        self.store.writer(&self.lease).unwrap()
     }
 
     pub(crate) fn commit(&self, writes: &[Write]) -> Commit {

@@ -20,12 +20,14 @@ impl DelegationActor {
                 return self.proceed(context);
             }
             Start::GivenUp(detail) => Event::Abandoned { detail },
-            Start::Restored if matches!(self.life.state, State::Ended(_)) => {
+            Start::Restored | Start::Guest
+                if self.is_guest || matches!(self.life.state, State::Ended(_)) =>
+            {
                 // Somebody has something to tell: be there for it.
                 context.run_later(ENDED_LINGER, Self::proceed);
                 return;
             }
-            Start::Restored => {
+            Start::Restored | Start::Guest => {
                 let (runtime, terms) = (Arc::clone(&self.runtime), Arc::clone(&self.terms));
                 let works = matches!(self.life.state, State::Working(_) | State::Stuck(_));
                 if !works || self.life.task().is_some() || terms.origin != Origin::Delegated {

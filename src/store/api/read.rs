@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Error;
 use crate::domain::{
     ActivityId, Attempt, Audited, DelegationId, DelegationKey, Ending, EventId, Incarnation, Json,
-    Life, Position, Revision, Status, Terms, Timestamp, TokenId, Workspace, WorkspaceId,
+    Life, NodeId, Position, Revision, Status, Terms, Timestamp, TokenId, Workspace, WorkspaceId,
 };
 
 /// A delegation as an actor needs it to go on.
@@ -19,6 +19,28 @@ pub struct Loaded {
     pub revision: Revision,
     /// The incarnation that wrote it.
     pub incarnation: Incarnation,
+    /// The node that accepted it; whoever holds that node's row has it in charge.
+    pub owner: NodeId,
+}
+
+/// Some of many delegations, in the order of their keys.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// What can be read.
+    pub rows: Vec<T>,
+    /// The last one, readable or not: the next page comes after it. None when there was nothing any more.
+    pub last: Option<DelegationKey>,
+}
+
+/// A node as the others see it, by the database's clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NodeView {
+    /// Which.
+    pub id: NodeId,
+    /// Who has its delegations in charge: itself, or who took over.
+    pub holder: NodeId,
+    /// Whether its lease has expired.
+    pub expired: bool,
 }
 
 /// A delegation as people and agents see it.
@@ -226,7 +248,8 @@ pub trait Reader {
 
     /// A delegation as an actor needs it.
     fn load(&mut self, key: &DelegationKey) -> Result<Option<Loaded>, Error>;
-    /// The delegation that `party` knows by `id`: its own, else the earliest that it was given. The key says whose.
+    /// The delegation that `party` knows by `id`: its own, else of those that it was given a live one before an ended
+    /// one, then the newest. The key says whose.
     fn find_key(
         &mut self,
         party: WorkspaceId,
@@ -236,14 +259,25 @@ pub trait Reader {
     fn view(&mut self, key: &DelegationKey) -> Result<Option<DelegationView>, Error>;
     /// The whole task.
     fn task(&mut self, key: &DelegationKey) -> Result<Option<Arc<str>>, Error>;
-    /// Live delegations in the order of their keys, after `after`, at most `limit`.
-    fn live(&mut self, after: Option<&DelegationKey>, limit: i64) -> Result<Vec<Loaded>, Error>;
+    /// Live delegations that `owner` accepted, in the order of their keys, after `after`, at most `limit`.
+    fn live(
+        &mut self,
+        owner: NodeId,
+        after: Option<&DelegationKey>,
+        limit: i64,
+    ) -> Result<Page<Loaded>, Error>;
+    /// All nodes that are not forgotten.
+    fn nodes(&mut self) -> Result<Vec<NodeView>, Error>;
     /// A list, newest first.
     fn delegations(&mut self, filter: &DelegationFilter) -> Result<Vec<DelegationLine>, Error>;
     /// How many there are of each status; absent ones are zero.
     fn counts(&mut self) -> Result<Vec<(Status, i64)>, Error>;
-    /// Replies that are owed, oldest first.
-    fn owed_replies(&mut self, limit: i64) -> Result<Vec<OwedReply>, Error>;
+    /// Replies that are owed, in the order of their keys, after `after`.
+    fn owed_replies(
+        &mut self,
+        after: Option<&DelegationKey>,
+        limit: i64,
+    ) -> Result<Page<OwedReply>, Error>;
     /// Delegations with what the feed holds for them, in the order of their keys, after `after`. `overdue_before` is
     /// the instant before which no live delegation's deadline may lie.
     fn audit(

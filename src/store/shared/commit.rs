@@ -3,33 +3,42 @@
 macro_rules! commit {
     ($Conn:ty) => {
         pub(in crate::store) mod commit {
+            use std::time::Instant;
+
             use diesel::connection::{AnsiTransactionManager, TransactionManager};
             use diesel::prelude::*;
 
-            use super::{in_transaction, insert_events, insert_rows};
+            use super::{in_transaction, insert_events, insert_rows, leases, notify};
             use super::{write_delegations as delegation, write_workspaces as workspace};
             use crate::domain::{DelegationKey, FeedRow, Position};
             use crate::store::batch::{Batch, Item, Refusal};
             use crate::store::fragments::IsReply;
             use crate::store::rows::{ActivityRow, EventRow};
             use crate::store::schema::{activity_logs, feed_position};
+            use crate::store::session::{Attempt, Places, Session};
+            use crate::store::telling;
             use crate::store::types::Id;
             use crate::store::{Commit, Error, Write, Written};
 
+            /// How often a batch is tried again that another node's batch was in the way of.
+            const DEADLOCKS: usize = 3;
+
             pub(in crate::store) fn commit(
                 conn: &mut $Conn,
+                session: &mut Session,
                 writes: &[Write],
                 written: &dyn Fn(),
             ) -> Result<Commit, Error> {
                 if !is_idle(conn) {
                     return Err(Error::Unavailable("a transaction was left open".to_owned()));
                 }
-                let result = match transact(conn, writes, false, written) {
-                    Err(Error::Refused(_) | Error::Unreadable { .. }) => {
-                        one_by_one(conn, writes, written)
+                let mut result = together(conn, session, writes, written);
+                for _ in 0..DEADLOCKS {
+                    if !result.as_ref().is_err_and(Error::is_deadlock) || !is_idle(conn) {
+                        break;
                     }
-                    other => other,
-                };
+                    result = together(conn, session, writes, written);
+                }
                 if is_idle(conn) {
                     result
                 } else {
@@ -45,23 +54,39 @@ macro_rules! commit {
                 matches!(status.transaction_depth(), Ok(None))
             }
 
+            fn together(
+                conn: &mut $Conn,
+                session: &mut Session,
+                writes: &[Write],
+                written: &dyn Fn(),
+            ) -> Result<Commit, Error> {
+                match transact(conn, session, writes, false, written) {
+                    Err(Error::Refused(_) | Error::Unreadable { .. }) => {
+                        one_by_one(conn, session, writes, written)
+                    }
+                    other => other,
+                }
+            }
+
             /// One of the writes is refused: each gets a transaction of its own, so that the others are committed.
             fn one_by_one(
                 conn: &mut $Conn,
+                session: &mut Session,
                 writes: &[Write],
                 written: &dyn Fn(),
             ) -> Result<Commit, Error> {
                 let mut whole = Commit::default();
                 for write in writes {
                     let one = std::slice::from_ref(write);
-                    match transact(conn, one, true, written) {
+                    match transact(conn, session, one, true, written) {
                         Ok(commit) => {
+                            whole.unbroken_since = commit.unbroken_since;
                             whole.written.extend(commit.written);
                             whole.published.extend(commit.published);
                             whole.replies_owed += commit.replies_owed;
                             whole.replies_written += commit.replies_written;
                         }
-                        Err(Error::Unavailable(why)) => return Err(Error::Unavailable(why)),
+                        Err(error @ (Error::Unavailable(_) | Error::Fenced)) => return Err(error),
                         Err(error) => {
                             whole
                                 .written
@@ -74,30 +99,49 @@ macro_rules! commit {
 
             fn transact(
                 conn: &mut $Conn,
+                session: &mut Session,
                 writes: &[Write],
                 careful: bool,
                 written: &dyn Fn(),
             ) -> Result<Commit, Error> {
-                in_transaction(conn, |conn| {
-                    let commit = attempt(conn, writes, careful)?;
+                let began = Instant::now();
+                let attempt = in_transaction(conn, |conn| {
+                    let attempt = attempt(conn, session, writes, careful)?;
                     written();
-                    Ok(commit)
-                })
+                    Ok(attempt)
+                })?;
+                session.committed(began, attempt.renewed, attempt.places);
+                let mut commit = attempt.commit;
+                commit.unbroken_since = session.unbroken_since();
+                Ok(commit)
             }
 
-            fn attempt(conn: &mut $Conn, writes: &[Write], careful: bool) -> Result<Commit, Error> {
-                if writes.is_empty() {
-                    // A transaction without a write succeeds even on a full disk.
-                    diesel::update(feed_position::table.find(1))
-                        .set(feed_position::last.eq(feed_position::last))
-                        .execute(conn)?;
-                }
-                let mut batch = Batch::new(writes.len(), careful);
+            fn attempt(
+                conn: &mut $Conn,
+                session: &Session,
+                writes: &[Write],
+                careful: bool,
+            ) -> Result<Attempt, Error> {
+                let node = session.lease.node();
+                // A transaction without a write would succeed even on a full disk.
+                let renewal = session.renewal(writes.is_empty());
+                leases::prove(conn, node, renewal)?;
+                let mut batch = Batch::new(writes.len(), careful, node);
                 for write in writes {
                     let written = apply(conn, write, &mut batch)?;
                     batch.written.push(written);
+                    session.progressed();
                 }
-                store_items(conn, batch)
+                if let Some(payload) = telling::payload(&batch, writes) {
+                    notify(conn, &payload)?;
+                }
+                let (commit, places) = store_items(conn, batch)?;
+                session.progressed();
+                Ok(Attempt {
+                    commit,
+                    renewed: renewal.is_some(),
+                    places,
+                })
             }
 
             fn apply<'a>(
@@ -108,6 +152,11 @@ macro_rules! commit {
                 match write {
                     Write::Accept(accept) => delegation::accept(conn, accept, batch),
                     Write::Advance(advance) => delegation::advance(conn, advance, batch),
+                    Write::Visit(advance) => {
+                        let written = delegation::advance(conn, advance, batch)?;
+                        batch.moved.push(&advance.key);
+                        Ok(written)
+                    }
                     Write::DeliverOwed { key, reply } => {
                         delegation::deliver_owed(conn, key, reply, batch)
                     }
@@ -147,13 +196,21 @@ macro_rules! commit {
                         token,
                         at,
                     } => workspace::revoke_token(conn, *workspace, *token, *at),
+                    Write::TakeOver(gone) => {
+                        leases::take_over(conn, batch.node, *gone).map(|()| Written::Done)
+                    }
+                    Write::Leave => leases::leave(conn, batch.node).map(|()| Written::Done),
+                    Write::ForgetNodes => leases::forget(conn, batch.node).map(|()| Written::Done),
                 }
             }
 
             /// Takes positions as late as it can: their lock is held until the commit, and other nodes wait for it.
-            fn store_items(conn: &mut $Conn, batch: Batch<'_>) -> Result<Commit, Error> {
+            fn store_items(
+                conn: &mut $Conn,
+                batch: Batch<'_>,
+            ) -> Result<(Commit, Option<Places>), Error> {
                 if batch.items.is_empty() {
-                    return Ok(batch.finish(Position(0), &[]));
+                    return Ok((batch.finish(Position(0), &[]), None));
                 }
                 let number = i64::try_from(batch.items.len()).unwrap_or(i64::MAX);
                 let last: i64 = diesel::update(feed_position::table.find(1))
@@ -161,6 +218,10 @@ macro_rules! commit {
                     .returning(feed_position::last)
                     .get_result(conn)?;
                 let before = Position(last.saturating_sub(number));
+                let places = Places {
+                    before,
+                    last: Position(last),
+                };
                 let (mut rows, mut events, mut replies) = (Vec::new(), Vec::new(), Vec::new());
                 for (position, item) in batch.placed(before) {
                     match item {
@@ -174,7 +235,7 @@ macro_rules! commit {
                 insert_rows(conn, &rows)?;
                 insert_events(conn, &events)?;
                 let refused = insert_replies(conn, &replies)?;
-                Ok(batch.finish(before, &refused))
+                Ok((batch.finish(before, &refused), Some(places)))
             }
 
             type Placed<'a> = (Position, &'a FeedRow, &'a DelegationKey);

@@ -2,6 +2,7 @@
 //! of bounds, and Diesel's own enum over connections has neither batch inserts nor ON CONFLICT.
 
 mod commit;
+mod leases;
 mod read_delegations;
 mod read_feed;
 mod read_workspaces;
@@ -9,6 +10,7 @@ mod write_delegations;
 mod write_workspaces;
 
 pub(super) use commit::commit;
+pub(super) use leases::leases;
 pub(super) use read_delegations::read_delegations;
 pub(super) use read_feed::read_feed;
 pub(super) use read_workspaces::read_workspaces;

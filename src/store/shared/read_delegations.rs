@@ -8,7 +8,7 @@ macro_rules! read_delegations {
             use diesel::prelude::*;
 
             use crate::domain::{
-                Audited, DelegationId, DelegationKey, State, Status, Timestamp, WorkspaceId,
+                Audited, DelegationId, DelegationKey, NodeId, State, Status, Timestamp, WorkspaceId,
             };
             use crate::store::fragments::{
                 CallerExists, OwesReply, Replies, ResultHead, ResultRows,
@@ -20,7 +20,7 @@ macro_rules! read_delegations {
             use crate::store::schema::delegations;
             use crate::store::types::{Id, Ts};
             use crate::store::{
-                DelegationFilter, DelegationLine, DelegationView, Error, Loaded, OwedReply,
+                DelegationFilter, DelegationLine, DelegationView, Error, Loaded, OwedReply, Page,
             };
 
             pub(in crate::store) fn load(
@@ -52,7 +52,11 @@ macro_rules! read_delegations {
                     None => delegations::table
                         .filter(delegations::callee_id.eq(Id(party.0)))
                         .filter(delegations::delegation_id.eq(&*text))
-                        .order((delegations::created_at, delegations::caller_id))
+                        .order((
+                            delegations::ended_at.is_not_null(),
+                            delegations::created_at.desc(),
+                            delegations::caller_id,
+                        ))
                         .select(delegations::caller_id)
                         .first(conn)
                         .optional()?,
@@ -97,11 +101,13 @@ macro_rules! read_delegations {
 
             pub(in crate::store) fn live(
                 conn: &mut $Conn,
+                owner: NodeId,
                 after: Option<&DelegationKey>,
                 limit: i64,
-            ) -> Result<Vec<Loaded>, Error> {
-                use delegations::{caller_id, delegation_id, ended_at};
+            ) -> Result<Page<Loaded>, Error> {
+                use delegations::{caller_id, delegation_id, ended_at, lease_owner};
                 let mut query = delegations::table
+                    .filter(lease_owner.eq(Id(owner.0)))
                     .filter(ended_at.is_null())
                     .order((caller_id, delegation_id))
                     .select(LoadedRow::as_select())
@@ -114,11 +120,13 @@ macro_rules! read_delegations {
                         .filter(caller_id.ge(caller))
                         .filter(caller_id.gt(caller).or(later));
                 }
-                let rows = query.load(conn)?;
-                Ok(rows
-                    .into_iter()
-                    .filter_map(LoadedRow::read_or_skip)
-                    .collect())
+                let rows: Vec<LoadedRow> = query.load(conn)?;
+                let last = rows.last().map(LoadedRow::key);
+                let rows = rows.into_iter().filter_map(LoadedRow::read_or_skip);
+                Ok(Page {
+                    rows: rows.collect(),
+                    last,
+                })
             }
 
             #[derive(Clone, Copy)]
@@ -202,14 +210,25 @@ macro_rules! read_delegations {
 
             pub(in crate::store) fn owed_replies(
                 conn: &mut $Conn,
+                after: Option<&DelegationKey>,
                 limit: i64,
-            ) -> Result<Vec<OwedReply>, Error> {
-                let rows = delegations::table
+            ) -> Result<Page<OwedReply>, Error> {
+                use delegations::{caller_id, delegation_id};
+                let mut query = delegations::table
                     .filter(OwesReply)
-                    .order(delegations::ended_at)
+                    .order((caller_id, delegation_id))
                     .select(LoadedRow::as_select())
                     .limit(limit)
-                    .load(conn)?;
+                    .into_boxed::<$Db>();
+                if let Some(key) = after {
+                    let caller = Id(key.caller.0);
+                    let later = delegation_id.gt(id_text(&key.id));
+                    query = query
+                        .filter(caller_id.ge(caller))
+                        .filter(caller_id.gt(caller).or(later));
+                }
+                let rows: Vec<LoadedRow> = query.load(conn)?;
+                let last = rows.last().map(LoadedRow::key);
                 let mut owed = Vec::with_capacity(rows.len());
                 for loaded in rows.into_iter().filter_map(LoadedRow::read_or_skip) {
                     // A live delegation cannot owe one; the audit would say so.
@@ -221,7 +240,7 @@ macro_rules! read_delegations {
                         });
                     }
                 }
-                Ok(owed)
+                Ok(Page { rows: owed, last })
             }
 
             pub(in crate::store) fn audit(

@@ -119,7 +119,7 @@ macro_rules! write_delegations {
                         }
                     };
                     let inserted = diesel::insert_into(delegations::table)
-                        .values(NewRow::of(accept, &life, retry_of.as_deref()))
+                        .values(NewRow::of(accept, &life, retry_of.as_deref(), batch.node))
                         .on_conflict_do_nothing()
                         .execute(conn)?;
                     if inserted == 1 {

@@ -12,6 +12,7 @@ pub(crate) mod database;
 pub(crate) mod history;
 mod http;
 pub(crate) mod poller;
+pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod replies;
 pub(crate) mod server;
@@ -92,4 +93,18 @@ macro_rules! on_both_databases {
     ($($name:ident),+ $(,)?) => {
         $crate::on_both_databases!(within $crate::support::CASE_LIMIT; $($name),+);
     };
+}
+
+/// Makes `name::postgres` of each `async fn name(database: Database)`, for what there is only there.
+#[macro_export]
+macro_rules! on_postgres {
+    ($($name:ident),+ $(,)?) => { $(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                let database = $crate::support::database::Database::postgres();
+                $crate::support::run_case(database, $crate::support::CASE_LIMIT, super::$name).await;
+            }
+        }
+    )+ };
 }

@@ -1,0 +1,138 @@
+//! Taking over from nodes that are gone, and the slow sweep for what has no actor.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Delegations;
+use super::messages::{Recover, TakeUp};
+use crate::clock;
+use crate::domain::{DelegationKey, NodeId};
+use crate::store::{self, Gone, Loaded, NodeView, Write};
+
+/// Between two looks at the other nodes.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a node must hear without a break before it holds another's silence against it: after an outage of the
+/// database all leases have expired, and those that live renew theirs first.
+const HEARING: Duration = Duration::from_secs(2);
+/// How many delegations are read at a time.
+const PAGE: i64 = 5_000;
+/// The wait before a page that could not be read is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Takes over from nodes that are gone, for ever: at start from those before this one, later from those that fall
+/// silent. `tick` tells that it is alive.
+pub async fn take_over(delegations: &Delegations, tick: impl Fn()) {
+    let mut known = HashSet::new();
+    loop {
+        tick();
+        match held(delegations).await {
+            Ok(nodes) => {
+                for node in nodes.into_iter().filter(|node| known.insert(*node)) {
+                    take_charge(delegations, node).await;
+                }
+            }
+            Err(error) => tracing::debug!(%error, "the other nodes could not be looked at"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The nodes whose delegations this one has in charge, once it has taken over from those that are gone.
+async fn held(delegations: &Delegations) -> Result<Vec<NodeId>, store::Error> {
+    let persistence = &delegations.persistence;
+    let own = persistence.node();
+    let read = || delegations.store.read(|reader| reader.nodes());
+    let is_gone = |node: &NodeView| node.expired && node.holder == node.id && node.id != own;
+    let mut nodes = read().await?;
+    if nodes.iter().any(is_gone) {
+        let hearing = clock::now().since(persistence.hearing_since());
+        let gone = if hearing >= HEARING {
+            Gone::Expired
+        } else {
+            Gone::Left
+        };
+        if let Err(error) = persistence.write(Write::TakeOver(gone)).await {
+            tracing::debug!(%error, "what other nodes left could not be taken over yet");
+        }
+        nodes = read().await?;
+    }
+    let mine = nodes.iter().filter(|node| node.holder == own);
+    Ok(mine.map(|node| node.id).collect())
+}
+
+/// Starts an actor for everything live that a node accepted.
+async fn take_charge(delegations: &Delegations, node: NodeId) {
+    // First of all, so that whatever is rebuilt from now on is no guest.
+    delegations.registry.owned.insert(node);
+    let held = Arc::new(delegations.lines.hold());
+    let mut count = 0usize;
+    for_each_page(delegations, node, |page| {
+        count = count.saturating_add(page.len());
+        let recover = Recover(page, Arc::clone(&held));
+        delegations.supervisor.do_send(recover);
+    })
+    .await;
+    if node != delegations.persistence.node() {
+        tracing::info!(%node, delegations = count, "took charge of what a node left behind");
+    }
+}
+
+/// Looks again and again for live delegations without an actor, and takes charge of them: the commit that began one may
+/// have been answered by nothing but a broken connection. `tick` tells that it is alive.
+pub async fn sweep(delegations: &Delegations, interval: Duration, tick: impl Fn()) {
+    loop {
+        tokio::time::sleep(interval).await;
+        tick();
+        let owned: Vec<NodeId> = delegations
+            .registry
+            .owned
+            .iter()
+            .map(|node| *node)
+            .collect();
+        for node in owned {
+            for_each_page(delegations, node, |page| take_up(delegations, page)).await;
+        }
+        if let Err(error) = delegations.persistence.write(Write::ForgetNodes).await {
+            tracing::debug!(%error, "nodes with nothing live could not be forgotten yet");
+        }
+    }
+}
+
+fn take_up(delegations: &Delegations, page: Vec<Loaded>) {
+    let keys = page.into_iter().map(|loaded| loaded.terms.key);
+    let left: Vec<DelegationKey> = keys
+        .filter(|key| !delegations.registry.actors.contains_key(key))
+        .collect();
+    if !left.is_empty() {
+        tracing::warn!(
+            delegations = left.len(),
+            "taking charge of what has no actor"
+        );
+        delegations.supervisor.do_send(TakeUp(left));
+    }
+}
+
+/// Hands out what is live of what a node accepted.
+async fn for_each_page(delegations: &Delegations, node: NodeId, mut take: impl FnMut(Vec<Loaded>)) {
+    let mut after: Option<DelegationKey> = None;
+    loop {
+        let from = after.clone();
+        let read = delegations
+            .store
+            .read_patiently(move |reader| reader.live(node, from.as_ref(), PAGE));
+        match read.await {
+            Ok(page) => {
+                take(page.rows);
+                after = page.last;
+                if after.is_none() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "taking charge of what is live waits for the database");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}

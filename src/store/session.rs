@@ -1,0 +1,148 @@
+//! What a writing connection knows between two commits: under which lease it writes, and what it saw of the others.
+
+use std::fs::File;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Commit;
+use crate::domain::{NodeId, Position};
+
+/// What makes this process a node. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    pub(super) node: NodeId,
+    pub(super) length: Duration,
+    /// With SQLite, the sole right to the database, for as long as it is open.
+    pub(super) _claim: Option<Arc<File>>,
+    /// When the database last answered one of its statements.
+    pub(super) progress: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Lease {
+    /// Who this process is.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// How long others wait for a sign of it before they take over.
+    #[must_use]
+    pub const fn length(&self) -> Duration {
+        self.length
+    }
+
+    /// When the database last answered a statement of a commit, if that was after `began`: a commit of many writes may
+    /// take its time, one that gets no answer is stuck.
+    #[must_use]
+    pub fn progress_since(&self, began: Instant) -> Instant {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.map_or(began, |progress| progress.max(began))
+    }
+
+    /// How often it is renewed.
+    #[must_use]
+    pub fn renewal(&self) -> Duration {
+        self.length / 4
+    }
+}
+
+/// A connection that writes under a lease.
+pub(super) struct Leased<C> {
+    pub(super) connection: C,
+    pub(super) session: Session,
+}
+
+/// The memory of a connection that writes.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) lease: Lease,
+    renewed: Option<Instant>,
+    /// The last place that this connection took, and the first before which another node may have taken one.
+    last: Position,
+    unbroken_since: Position,
+}
+
+impl Session {
+    pub(super) const fn new(lease: Lease) -> Self {
+        Self {
+            lease,
+            renewed: None,
+            last: Position(-1),
+            unbroken_since: Position(0),
+        }
+    }
+
+    /// Notes that the database answered.
+    pub(super) fn progressed(&self) {
+        let mut progress = self
+            .lease
+            .progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *progress = Some(Instant::now());
+    }
+
+    /// For how long to renew the lease now, if it is time.
+    pub(super) fn renewal(&self, asked: bool) -> Option<Duration> {
+        let due = self
+            .renewed
+            .is_none_or(|renewed| renewed.elapsed() >= self.lease.renewal());
+        (asked || due).then_some(self.lease.length)
+    }
+
+    /// Notes that a transaction that began then is committed.
+    pub(super) fn committed(&mut self, began: Instant, renewed: bool, places: Option<Places>) {
+        if renewed {
+            self.renewed = Some(began);
+        }
+        if let Some(Places { before, last }) = places {
+            if before != self.last {
+                self.unbroken_since = before;
+            }
+            self.last = last;
+        }
+    }
+
+    /// Since which place no other node took one, up to the last of this connection.
+    pub(super) const fn unbroken_since(&self) -> Position {
+        self.unbroken_since
+    }
+}
+
+/// The places that a transaction took: all after `before`, up to `last`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places {
+    pub(crate) before: Position,
+    pub(crate) last: Position,
+}
+
+/// A transaction's answer, and what the session is to remember of it.
+pub(super) struct Attempt {
+    pub(super) commit: Commit,
+    pub(super) renewed: bool,
+    pub(super) places: Option<Places>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_renewed_once_a_quarter_of_it_has_passed_or_when_asked() {
+        let length = Duration::from_mins(1);
+        let mut session = Session::new(Lease {
+            node: NodeId::mint(),
+            length,
+            _claim: None,
+            progress: Arc::default(),
+        });
+        assert_eq!(session.renewal(false), Some(length));
+        let began = Instant::now();
+        session.committed(began, true, None);
+        assert_eq!(session.renewal(false), None);
+        assert_eq!(session.renewal(true), Some(length));
+        let earlier = began.checked_sub(length / 4).unwrap();
+        session.committed(earlier, true, None);
+        assert_eq!(session.renewal(false), Some(length));
+    }
+}

@@ -1,0 +1,109 @@
+//! Nodes and their leases, once for both databases. Every instant here is by the database's own clock.
+
+macro_rules! leases {
+    ($Conn:ty) => {
+        pub(in crate::store) mod leases {
+            use std::time::Duration;
+
+            use diesel::prelude::*;
+
+            use super::{holds, lock_idle};
+            use crate::domain::NodeId;
+            use crate::store::fragments::{FromNow, GoneNodes, NothingLive, Now};
+            use crate::store::schema::nodes;
+            use crate::store::types::Id;
+            use crate::store::{Error, Gone, NodeView};
+
+            fn from_now(length: Duration) -> FromNow {
+                FromNow(i64::try_from(length.as_micros()).unwrap_or(i64::MAX))
+            }
+
+            /// Makes a process a node.
+            pub(in crate::store) fn join(
+                conn: &mut $Conn,
+                node: NodeId,
+                length: Duration,
+            ) -> Result<(), Error> {
+                let id = Id(node.0);
+                diesel::insert_into(nodes::table)
+                    .values((
+                        nodes::id.eq(id),
+                        nodes::holder.eq(id),
+                        nodes::expires_at.eq(from_now(length)),
+                        nodes::started_at.eq(Now),
+                    ))
+                    .execute(conn)?;
+                Ok(())
+            }
+
+            /// Fails unless this node still holds its own row; renews its lease when a length is given.
+            pub(in crate::store) fn prove(
+                conn: &mut $Conn,
+                node: NodeId,
+                renewal: Option<Duration>,
+            ) -> Result<(), Error> {
+                let id = Id(node.0);
+                let held = match renewal {
+                    Some(length) => {
+                        let own = nodes::table.find(id).filter(nodes::holder.eq(id));
+                        let renewed = diesel::update(own)
+                            .set(nodes::expires_at.eq(from_now(length)))
+                            .execute(conn)?;
+                        renewed == 1
+                    }
+                    None => holds(conn, id)?,
+                };
+                if held { Ok(()) } else { Err(Error::Fenced) }
+            }
+
+            /// Everything that they held, too. One that is writing at this moment is left for the next time.
+            pub(in crate::store) fn take_over(
+                conn: &mut $Conn,
+                node: NodeId,
+                gone: Gone,
+            ) -> Result<(), Error> {
+                let own = Id(node.0);
+                let gone = GoneNodes {
+                    but: own,
+                    all_expired: gone == Gone::Expired,
+                };
+                let gone = lock_idle(conn, gone)?;
+                diesel::update(nodes::table.filter(nodes::holder.eq_any(gone)))
+                    .set(nodes::holder.eq(own))
+                    .execute(conn)?;
+                Ok(())
+            }
+
+            /// Lets the lease end with its beginning, which says that nobody waits for this node to renew it.
+            pub(in crate::store) fn leave(conn: &mut $Conn, node: NodeId) -> Result<(), Error> {
+                diesel::update(nodes::table.find(Id(node.0)))
+                    .set(nodes::expires_at.eq(nodes::started_at))
+                    .execute(conn)?;
+                Ok(())
+            }
+
+            pub(in crate::store) fn forget(conn: &mut $Conn, node: NodeId) -> Result<(), Error> {
+                let own = Id(node.0);
+                let ended = nodes::table
+                    .filter(nodes::holder.eq(own))
+                    .filter(nodes::id.ne(own))
+                    .filter(NothingLive);
+                diesel::delete(ended).execute(conn)?;
+                Ok(())
+            }
+
+            pub(in crate::store) fn nodes(conn: &mut $Conn) -> Result<Vec<NodeView>, Error> {
+                let rows: Vec<(Id, Id, bool)> = nodes::table
+                    .select((nodes::id, nodes::holder, nodes::expires_at.lt(Now)))
+                    .load(conn)?;
+                let view = |(id, holder, expired): (Id, Id, bool)| NodeView {
+                    id: NodeId(id.0),
+                    holder: NodeId(holder.0),
+                    expired,
+                };
+                Ok(rows.into_iter().map(view).collect())
+            }
+        }
+    };
+}
+pub(in crate::store) use leases;
