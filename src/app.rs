@@ -20,7 +20,9 @@ use crate::events::EventHub;
 use crate::faults::Faults;
 use crate::http::{self, AppState, Readiness, Settings, Stopping};
 use crate::liveness::Liveness;
-use crate::persistence::{self, BatchLimits, Persistence, PersistenceActor, PersistenceSettings};
+use crate::persistence::{
+    self, BatchLimits, Persistence, PersistenceActor, PersistenceSettings, Retention,
+};
 use crate::store::{self, Heard, Lease, Listening, Store, StoreOptions};
 
 /// How long requests in flight may take to finish once the service is told to stop.
@@ -52,6 +54,7 @@ impl App {
     /// # Errors
     /// When the database, the admin token's file or the address cannot be used; the message says what to do.
     pub async fn start(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
+        config.check().map_err(anyhow::Error::msg)?;
         let faults: Arc<Faults> = Arc::new(config.faults.parse().map_err(anyhow::Error::msg)?);
         let listener = TcpListener::bind((config.host, config.port)).with_context(|| {
             format!(
@@ -85,6 +88,7 @@ impl App {
             liveness: liveness.clone(),
             metrics,
         };
+        start_pruning(&config, &store, &persistence, &liveness);
         let server = http::serve(state, listener, REQUEST_GRACE)?;
         let sweep_interval = Duration::from_secs(config.delegation_sweeper_interval_s);
         supervise(&delegations, &liveness, sweep_interval);
@@ -304,6 +308,22 @@ fn start_delegations(
         client,
         faults,
     }))
+}
+
+fn start_pruning(config: &Config, store: &Store, persistence: &Persistence, liveness: &Liveness) {
+    let days = |days: u64| Duration::from_hours(days.saturating_mul(24));
+    let retention = Retention {
+        keep: days(config.activity_retention_days),
+        keep_hard: days(config.activity_hard_retention_days),
+        interval: Duration::from_hours(config.activity_cleanup_interval_hours),
+    };
+    let liveness = liveness.clone();
+    actix_web::rt::spawn(persistence::prune_regularly(
+        store.clone(),
+        persistence.clone(),
+        retention,
+        move || liveness.tick("retention"),
+    ));
 }
 
 /// Where the admin token is kept when none is given: beside an SQLite database, else in the working directory.

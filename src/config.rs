@@ -160,6 +160,18 @@ pub struct Config {
     #[arg(long, env = "BATON_READ_CONNECTIONS", default_value = "4", value_parser = between("BATON_READ_CONNECTIONS", 1, 100), global = true)]
     pub read_connections: u64,
 
+    /// Age after which a feed's rows are forgotten, messages only once acknowledged, in days.
+    #[arg(long, env = "ACTIVITY_RETENTION_DAYS", default_value = "7", value_parser = between("ACTIVITY_RETENTION_DAYS", 1, MAX_RETENTION_DAYS), global = true)]
+    pub activity_retention_days: u64,
+
+    /// Age after which a feed's rows are forgotten in any case, in days.
+    #[arg(long, env = "ACTIVITY_HARD_RETENTION_DAYS", default_value = "30", value_parser = between("ACTIVITY_HARD_RETENTION_DAYS", 1, MAX_RETENTION_DAYS), global = true)]
+    pub activity_hard_retention_days: u64,
+
+    /// How often old rows are looked for, in hours.
+    #[arg(long, env = "ACTIVITY_CLEANUP_INTERVAL_HOURS", default_value = "6", value_parser = between("ACTIVITY_CLEANUP_INTERVAL_HOURS", 1, 24 * 365), global = true)]
+    pub activity_cleanup_interval_hours: u64,
+
     /// How logs are written.
     #[arg(
         long,
@@ -188,11 +200,31 @@ pub struct Config {
 /// The longest deadline that can be asked for: 30 days.
 pub const MAX_DEADLINE_S: u64 = 30 * 86_400;
 
+/// The longest that rows can be kept: a hundred years.
+const MAX_RETENTION_DAYS: u64 = 36_500;
+
 impl Config {
     /// Whether replies are written (rule 3: exactly `1`).
     #[must_use]
     pub fn inbox_push(&self) -> bool {
         self.inbox_push_flag == "1"
+    }
+
+    /// What no single value shows.
+    ///
+    /// # Errors
+    /// When two values contradict each other; the text names both, and the remedy.
+    pub fn check(&self) -> Result<(), String> {
+        let (days, hard_days) = (
+            self.activity_retention_days,
+            self.activity_hard_retention_days,
+        );
+        if hard_days < days {
+            return Err(format!(
+                "ACTIVITY_HARD_RETENTION_DAYS is {hard_days}, but must be at least ACTIVITY_RETENTION_DAYS, which is {days}"
+            ));
+        }
+        Ok(())
     }
 
     /// The default deadline.
@@ -286,5 +318,23 @@ mod tests {
                 "{complaint}"
             );
         }
+    }
+
+    #[test]
+    fn values_that_contradict_each_other_are_both_named() {
+        let config = parse(&["--activity-retention-days=31"]).unwrap();
+        let complaint = config.check().unwrap_err();
+        for part in [
+            "ACTIVITY_RETENTION_DAYS",
+            "31",
+            "ACTIVITY_HARD_RETENTION_DAYS",
+            "30",
+        ] {
+            assert!(complaint.contains(part), "{complaint}");
+        }
+        assert_eq!(
+            parse(&["--activity-retention-days=30"]).unwrap().check(),
+            Ok(())
+        );
     }
 }

@@ -14,6 +14,7 @@ use super::answer::{self, inline, text};
 use super::body::{self, Fields};
 use super::error::{ApiError, Fault};
 use super::extract::{Member, NO_WORKSPACE, Query};
+use super::fetched;
 use super::openapi::{ActivityBody, Limited, Refused, Unauthorised};
 use super::state::AppState;
 use crate::clock;
@@ -97,6 +98,7 @@ pub(crate) async fn list(
         .store
         .read(move |reader| reader.activity(&filter))
         .await?;
+    fetched::tell(&state, &member, &rows);
     answer::ok(&rows.iter().map(Row::from).collect::<Vec<_>>())
 }
 

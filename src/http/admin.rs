@@ -11,7 +11,7 @@ use super::openapi::{Limited, Unauthorised};
 use super::state::AppState;
 use crate::clock;
 use crate::domain::{Status, Violation, audit, preview};
-use crate::store::{DelegationFilter, DelegationLine};
+use crate::store::{AuditLimits, DelegationFilter, DelegationLine};
 
 /// How many delegations are audited with one read.
 const AUDIT_PAGE: i64 = 500;
@@ -135,14 +135,16 @@ pub(crate) async fn invariants(
     _admin: Admin,
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let grace = i64::try_from(state.settings.overdue_grace.as_micros()).unwrap_or(i64::MAX);
-    let mut overdue_before = clock::now();
-    overdue_before.0 = overdue_before.0.saturating_sub(grace);
+    let now = clock::now();
+    let limits = AuditLimits {
+        overdue_before: now.minus(state.settings.overdue_grace),
+        pruned_before: now.minus(state.settings.retention),
+    };
     let (mut checked, mut violations, mut after) = (0_usize, Vec::new(), None);
     loop {
         let read = state
             .store
-            .read_patiently(move |reader| reader.audit(after.as_ref(), AUDIT_PAGE, overdue_before));
+            .read_patiently(move |reader| reader.audit(after.as_ref(), AUDIT_PAGE, limits));
         let page = read.await?;
         checked = checked.saturating_add(page.len());
         violations.extend(page.iter().flat_map(audit));

@@ -74,7 +74,7 @@ async fn drain(mut payload: web::Payload) -> bool {
 }
 
 /// The members of a JSON object. Unknown ones are ignored, names are compared without case, `null` is absent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -90,6 +90,15 @@ impl Fields {
             )),
             Some(Ok(Value::Object(members))) => Ok(Self(members)),
             Some(Ok(_)) => Err(Fault::new("body", "must be a JSON object")),
+        }
+    }
+
+    /// [`Fields::parse`] for a request that may say nothing at all.
+    pub(crate) fn parse_optional(body: &[u8]) -> Result<Self, Fault> {
+        if body.trim_ascii().is_empty() {
+            Ok(Self::default())
+        } else {
+            Self::parse(body)
         }
     }
 

@@ -13,7 +13,8 @@ use super::extract::{Member, PathDelegation, Query};
 use super::openapi::{Limited, Unauthorised};
 use super::state::AppState;
 use crate::domain::{
-    DelegationId, Ended, Ending, Question, State, Status, Timestamp, WorkspaceId, preview,
+    DelegationId, Ended, Ending, Phase, Progress, Question, State, Status, Timestamp, Trouble,
+    WorkspaceId, preview,
 };
 use crate::store::{self, DelegationFilter, DelegationLine, DelegationView, HistoryEntry, Reader};
 
@@ -257,6 +258,7 @@ fn whole(view: &DelegationView, workspace: WorkspaceId) -> Value {
         "status": life.status().as_str(),
         "origin": terms.origin.as_str(),
         "redelivery": terms.redelivery.as_str(),
+        "priority": terms.priority.0,
         "task_preview": view.task_preview,
         "attempts": life.attempt.0,
         "deadline": terms.deadline.to_rfc3339(),
@@ -266,7 +268,10 @@ fn whole(view: &DelegationView, workspace: WorkspaceId) -> Value {
         "revision": view.loaded.revision.0,
         "waiting_for": now.waiting_for,
         "next_attempt_at": time(now.next_attempt_at),
+        "failures": now.trouble.map(|trouble| trouble.failures),
+        "failing_since": time(now.trouble.map(|trouble| trouble.since)),
         "last_heartbeat": time(now.last_heartbeat),
+        "progress": now.progress(),
         "task_id": now.task_id,
         "question": now.question.map(|question| &*question.text),
         "ended_at": time(now.ended.map(|ended| ended.at)),
@@ -294,7 +299,9 @@ fn step(entry: &HistoryEntry) -> Value {
 struct Now<'a> {
     waiting_for: Option<&'static str>,
     next_attempt_at: Option<Timestamp>,
+    trouble: Option<Trouble>,
     last_heartbeat: Option<Timestamp>,
+    progress: Option<&'a Progress>,
     task_id: Option<&'a str>,
     question: Option<&'a Question>,
     ended: Option<&'a Ended>,
@@ -305,13 +312,19 @@ impl<'a> Now<'a> {
         match state {
             State::Pending => Self::default(),
             State::Working(working) | State::Stuck(working) => Self {
+                trouble: match working.phase {
+                    Phase::Dispatched { trouble } => trouble,
+                    Phase::Received { .. } | Phase::InProgress { .. } => None,
+                },
                 last_heartbeat: Some(working.heard_at),
+                progress: working.progress.as_ref(),
                 task_id: working.phase.task().map(|task| &*task.0),
                 ..Self::default()
             },
             State::Queued(wait) => Self {
                 waiting_for: Some(wait.waiting_for.as_str()),
                 next_attempt_at: Some(wait.until),
+                trouble: wait.trouble,
                 ..Self::default()
             },
             State::InputRequired(question) => Self {
@@ -324,6 +337,11 @@ impl<'a> Now<'a> {
                 ..Self::default()
             },
         }
+    }
+
+    fn progress(&self) -> Option<Value> {
+        let Progress { message, percent } = self.progress?;
+        Some(json!({"message": message.as_deref(), "percent": percent}))
     }
 
     fn result(&self) -> Option<&str> {

@@ -61,7 +61,6 @@ pub(crate) async fn delegate(
         created_at: now,
         traceparent: traceparent(request.headers()),
     };
-    let id = terms.key.id.clone();
     let delegation = NewDelegation {
         terms,
         idempotency: order.idempotency(),
@@ -69,8 +68,17 @@ pub(crate) async fn delegate(
         state: State::Pending,
         retry_of: None,
     };
-    let target_as_sent = order.target_as_sent;
-    match state.delegations.begin(delegation, &target_as_sent).await? {
+    begin(&state, delegation, &order.target_as_sent).await
+}
+
+/// Begins a delegation that was admitted, and says so.
+pub(crate) async fn begin(
+    state: &AppState,
+    delegation: NewDelegation,
+    target_as_sent: &str,
+) -> Result<HttpResponse, ApiError> {
+    let id = delegation.terms.key.id.clone();
+    match state.delegations.begin(delegation, target_as_sent).await? {
         Acceptance::Created { retry_of } => {
             let mut body = json!({"delegation_id": id.to_string(), "status": "delegated", "target_id": target_as_sent});
             if let (Some(earlier), Value::Object(members)) = (retry_of, &mut body) {
@@ -206,12 +214,17 @@ pub(crate) async fn update(
     match reported {
         Reported::Ended => answer::ok(&json!({"status": status, "delegation_id": text})),
         Reported::Repeat(ending) => answer::ok(&recorded(&ending, &text)),
-        Reported::Contradiction(ending) => Err(ApiError::with(
-            StatusCode::CONFLICT,
-            "delegation already ended",
-            recorded(&ending, &text),
-        )),
+        Reported::Contradiction(ending) => Err(already_ended(&ending, &text)),
     }
+}
+
+/// What is asked for comes too late; this is what is recorded.
+pub(crate) fn already_ended(ending: &Ending, id: &str) -> ApiError {
+    ApiError::with(
+        StatusCode::CONFLICT,
+        "delegation already ended",
+        recorded(ending, id),
+    )
 }
 
 fn report(body: &[u8]) -> Result<(&'static str, Report), ApiError> {
@@ -239,7 +252,7 @@ fn report(body: &[u8]) -> Result<(&'static str, Report), ApiError> {
 }
 
 /// The ending as it is recorded.
-fn recorded(ending: &Ending, id: &str) -> Value {
+pub(crate) fn recorded(ending: &Ending, id: &str) -> Value {
     match ending {
         Ending::Completed { text } => {
             json!({"status": "completed", "delegation_id": id, "result": &**text})

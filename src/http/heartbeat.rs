@@ -128,6 +128,7 @@ pub(crate) async fn heartbeat(
         written @ Written::Failed(_) => return Err(unexpected(&written)),
         _ => {}
     }
+    state.delegations.target_stirred(id);
     let before = workspace.current_task.as_deref().unwrap_or_default();
     show(&state, id, &figures, before);
     answer::ok(&json!({"status": "ok"}))

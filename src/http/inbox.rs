@@ -10,6 +10,7 @@ use super::answer;
 use super::body::{self, Fields};
 use super::error::{ApiError, Fault};
 use super::extract::{Member, NO_WORKSPACE, Query};
+use super::fetched;
 use super::openapi::{AckBody, Limited, NotifyBody, Refused, Unauthorised};
 use super::state::AppState;
 use crate::clock;
@@ -49,6 +50,7 @@ pub(crate) async fn inbox(
         let (acknowledged, rows) = unacknowledged(&state, member.workspace, limit).await?;
         let over = tokio::time::Instant::now() >= deadline;
         let Some(subscription) = subscription.as_mut().filter(|_| rows.is_empty() && !over) else {
+            fetched::tell(&state, &member, &rows);
             let messages: Vec<_> = rows.iter().map(Row::from).collect();
             return answer::ok(&json!({"messages": messages, "last_acked_seq": acknowledged.0}));
         };

@@ -12,6 +12,7 @@ mod delegations;
 mod error;
 mod events;
 mod extract;
+mod fetched;
 mod heartbeat;
 mod inbox;
 mod middleware;
@@ -19,11 +20,14 @@ mod openapi;
 mod ops;
 mod order;
 mod registry;
+mod retry;
 mod sockets;
 mod state;
+mod steering;
 mod tail;
 mod tokens;
 mod traceparent;
+mod waiting;
 mod workspace_creation;
 mod workspace_fields;
 mod workspaces;
@@ -143,6 +147,15 @@ fn workspace_routes(config: &mut ServiceConfig) {
             under("delegations/{delegation_id}/update").route(web::post().to(delegations::update)),
         )
         .service(
+            under("delegations/{delegation_id}/heartbeat")
+                .route(web::post().to(steering::heartbeat)),
+        )
+        .service(
+            under("delegations/{delegation_id}/cancel").route(web::post().to(steering::cancel)),
+        )
+        .service(under("delegations/{delegation_id}/input").route(web::post().to(steering::input)))
+        .service(under("delegations/{delegation_id}/retry").route(web::post().to(retry::retry)))
+        .service(
             under("activity")
                 .route(web::get().to(activity::list))
                 .route(web::post().to(activity::log)),
@@ -174,5 +187,8 @@ fn admin_routes(config: &mut ServiceConfig) {
         .service(at("/admin/delegations").route(web::get().to(admin::delegations)))
         .service(at("/admin/delegations/stats").route(web::get().to(admin::stats)))
         .service(at("/admin/invariants").route(web::get().to(admin::invariants)))
-        .service(at("/admin/liveness").route(web::get().to(admin::liveness)));
+        .service(at("/admin/liveness").route(web::get().to(admin::liveness)))
+        .service(at("/admin/breakers").route(web::get().to(waiting::breakers)))
+        .service(at("/admin/breakers/{id}/reset").route(web::post().to(waiting::reset)))
+        .service(at("/admin/a2a-queue/drop-stale").route(web::post().to(waiting::drop_stale)));
 }

@@ -10,8 +10,8 @@ use utoipa::openapi::{
 use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema, ToSchema};
 
 use super::{
-    activity, admin, delegation_views, delegations, events, heartbeat, inbox, ops, registry,
-    sockets, tokens, workspace_creation, workspaces,
+    activity, admin, delegation_views, delegations, events, heartbeat, inbox, ops, registry, retry,
+    sockets, steering, tokens, waiting, workspace_creation, workspaces,
 };
 use crate::domain::ActivityType;
 
@@ -140,6 +140,26 @@ bodies! {
         #[schema(minimum = 1, maximum = 2_592_000)] deadline_seconds: Option<i64>,
         /// Whether to send again what may have arrived; `if_idempotent` when absent.
         #[schema(schema_with = redeliveries)] redelivery: Option<String>,
+        /// Among those that wait for one target, the higher go first; 50 when absent.
+        #[schema(minimum = 0, maximum = 100)] priority: Option<i64>,
+    }
+    /// How far the work is.
+    ProgressBody {
+        /// In words; what is beyond 4,096 bytes is cut.
+        message: Option<String>,
+        /// In hundredths.
+        #[schema(minimum = 0, maximum = 100)] percent: Option<i64>,
+    }
+    /// Why a delegation is withdrawn.
+    CancelBody { reason: Option<String> }
+    /// The answer to the target's question.
+    InputBody { #[schema(min_length = 1)] text: String }
+    /// What is to be different this time.
+    RetryBody {
+        /// Sending the same key again begins nothing new.
+        idempotency_key: Option<String>,
+        /// When to give up, in seconds from now.
+        #[schema(minimum = 1, maximum = 2_592_000)] deadline_seconds: Option<i64>,
     }
     /// A delegation that the agent sent itself.
     RecordBody {
@@ -180,7 +200,7 @@ bodies! {
         #[schema(format = "uuid")] parent_id: Option<String>,
         workspace_dir: Option<String>, #[schema(schema_with = accesses)] workspace_access: Option<String>,
         /// How many tasks at once; 0 for no cap of its own.
-        max_concurrent_tasks: Option<i32>,
+        #[schema(minimum = 0, maximum = 100_000)] max_concurrent_tasks: Option<i32>,
         can_delegate: Option<bool>, canvas: Option<PlaceBody>,
     }
     /// A place on the canvas.
@@ -189,7 +209,9 @@ bodies! {
     WorkspacePatchBody {
         name: Option<String>, role: Option<String>, tier: Option<i32>,
         #[schema(format = "uuid")] parent_id: Option<String>, runtime: Option<String>,
-        collapsed: Option<bool>, x: Option<f64>, y: Option<f64>, can_delegate: Option<bool>, max_concurrent_tasks: Option<i32>,
+        collapsed: Option<bool>, x: Option<f64>, y: Option<f64>, can_delegate: Option<bool>,
+        /// How many tasks at once; 0 for no cap of its own.
+        #[schema(minimum = 0, maximum = 100_000)] max_concurrent_tasks: Option<i32>,
     }
     /// Where an agent listens.
     RegisterBody {
@@ -253,6 +275,7 @@ impl Modify for Names {
     modifiers(&Bearer, &Names),
     paths(
         delegations::delegate, delegations::record, delegations::update, delegation_views::list, delegation_views::get,
+        steering::heartbeat, steering::cancel, steering::input, retry::retry,
         activity::list, activity::log, inbox::inbox, inbox::acknowledge, inbox::notify,
         events::newest, events::newest_of, events::stream_of, sockets::open,
         workspace_creation::create, workspaces::list, workspaces::get, workspaces::patch, workspaces::remove,
@@ -260,6 +283,7 @@ impl Modify for Names {
         registry::register, registry::update_card, registry::discover, registry::peers, registry::check_access,
         heartbeat::heartbeat,
         admin::delegations, admin::stats, admin::invariants, admin::liveness,
+        waiting::breakers, waiting::reset, waiting::drop_stale,
         ops::health, ops::build_info, ops::metrics_text,
     )
 )]
@@ -284,7 +308,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!((operations, names.len()), (35, 35));
+        assert_eq!((operations, names.len()), (42, 42));
         // The later description of a status counts, so a route's own stands behind the common ones.
         let text = api.to_json().unwrap();
         assert!(text.contains("`starting` or `degraded`") && text.contains("no address now"));

@@ -45,10 +45,16 @@ impl Order {
     }
 
     pub(crate) fn idempotency(&self) -> Option<Idempotency> {
-        self.key.as_deref().map(|key| Idempotency {
-            key: key.into(),
-            fingerprint: fingerprint(self.target, &self.task),
-        })
+        let key = self.key.as_deref();
+        key.map(|key| idempotency(key, self.target, &self.task))
+    }
+}
+
+/// A caller's key, with what it is used for.
+pub(crate) fn idempotency(key: &str, target: WorkspaceId, task: &str) -> Idempotency {
+    Idempotency {
+        key: key.into(),
+        fingerprint: fingerprint(target, task),
     }
 }
 
@@ -58,7 +64,8 @@ pub(crate) fn target(as_sent: &str) -> Result<WorkspaceId, ApiError> {
     })
 }
 
-fn deadline(fields: &Fields) -> Result<Option<Duration>, Fault> {
+/// How long a delegation may take, if the caller says so.
+pub(crate) fn deadline(fields: &Fields) -> Result<Option<Duration>, Fault> {
     let Some(seconds) = fields.integer("deadline_seconds")? else {
         return Ok(None);
     };

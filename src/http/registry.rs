@@ -96,6 +96,7 @@ pub(crate) async fn register(
     let mut answer = json!({"status": "registered", "delivery_mode": delivery_mode.as_str()});
     match state.persistence.write(write).await? {
         Written::Registered { token_stored } => {
+            state.delegations.target_stirred(id);
             if let (Value::Object(members), true) = (&mut answer, token_stored) {
                 members.insert("auth_token".to_owned(), secret.reveal().into());
             }
@@ -161,7 +162,10 @@ pub(crate) async fn update_card(
     match state.persistence.write(write).await? {
         Written::Missing => Err(NO_WORKSPACE),
         written @ Written::Failed(_) => Err(unexpected(&written)),
-        _ => answer::ok(&json!({"status": "updated"})),
+        _ => {
+            state.delegations.target_stirred(id);
+            answer::ok(&json!({"status": "updated"}))
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Settings {
     pub cors_origins: Arc<[String]>,
     /// How long after its deadline a live delegation is a broken promise.
     pub overdue_grace: Duration,
+    /// How old a row may be that is missing without a promise being broken: it was pruned.
+    pub retention: Duration,
 }
 
 impl From<&Config> for Settings {
@@ -46,6 +48,7 @@ impl From<&Config> for Settings {
             overdue_grace: sweep
                 .saturating_mul(2)
                 .saturating_add(Duration::from_mins(1)),
+            retention: Duration::from_hours(config.activity_retention_days.saturating_mul(24)),
         }
     }
 }

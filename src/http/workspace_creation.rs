@@ -11,7 +11,7 @@ use super::error::{ApiError, Fault};
 use super::extract::Admin;
 use super::openapi::{Limited, Refused, WorkspaceBody};
 use super::state::AppState;
-use super::workspace_fields::{Named, check_for_creation};
+use super::workspace_fields::{Named, check_for_creation, max_concurrent_tasks};
 use super::workspaces::{MAX_DEPTH, event, parent};
 use crate::auth::Secret;
 use crate::clock;
@@ -84,9 +84,7 @@ impl Plan {
                 .text("workspace_access")?
                 .unwrap_or_else(|| "none".to_owned()),
             parent: parent(fields)?,
-            max_concurrent_tasks: fields
-                .small_integer("max_concurrent_tasks")?
-                .map_or(0, |cap| cap.max(0)),
+            max_concurrent_tasks: max_concurrent_tasks(fields)?.unwrap_or(0),
             can_delegate: fields.flag("can_delegate")?.unwrap_or(true),
             place: (at("x")?, at("y")?),
         })

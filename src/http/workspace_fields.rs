@@ -1,6 +1,10 @@
 //! What the fields of a workspace may hold (contract §10.1, §10.4).
 
+use super::body::Fields;
 use super::error::{ApiError, Fault};
+
+/// The most tasks that a workspace can say it takes at once.
+const MAX_CONCURRENT_TASKS: i64 = 100_000;
 
 /// The fields with rules.
 pub(crate) struct Named<'a> {
@@ -54,6 +58,19 @@ pub(crate) fn check_specific(named: &Named<'_>) -> Result<(), ApiError> {
         None => Ok(()),
         Some((field, rule)) => Err(Fault::new(field, rule.clone()).under(rule)),
     }
+}
+
+/// How many tasks at once, if it is said; 0 for no cap of its own.
+pub(crate) fn max_concurrent_tasks(fields: &Fields) -> Result<Option<i32>, Fault> {
+    let name = "max_concurrent_tasks";
+    let cap = fields.integer(name)?;
+    let allowed = |cap: &i64| (0..=MAX_CONCURRENT_TASKS).contains(cap);
+    let stored = cap.filter(allowed).and_then(|cap| i32::try_from(cap).ok());
+    if cap.is_some() && stored.is_none() {
+        let reason = format!("must be a whole number from 0 (no cap) to {MAX_CONCURRENT_TASKS}");
+        return Err(Fault::new(name, reason));
+    }
+    Ok(stored)
 }
 
 #[cfg(test)]

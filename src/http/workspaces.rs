@@ -12,7 +12,8 @@ use super::extract::{Admin, NO_WORKSPACE, Party, PathWorkspace, Query, principal
 use super::openapi::{Limited, Refused, Unauthorised, WorkspacePatchBody};
 use super::sockets::related;
 use super::state::AppState;
-use super::workspace_fields::{Named, check_specific};
+use super::waiting;
+use super::workspace_fields::{Named, check_specific, max_concurrent_tasks};
 use crate::auth::Principal;
 use crate::clock;
 use crate::domain::{EventId, EventName, FeedEvent, Json, Workspace, WorkspaceId, WorkspaceStatus};
@@ -29,7 +30,7 @@ fn common(workspace: &Workspace) -> Value {
         "id": workspace.id.to_string(), "name": workspace.name, "role": workspace.role,
         "tier": workspace.tier, "status": workspace.status.as_str(),
         "url": workspace.url.as_deref().unwrap_or_default(), "parent_id": text(workspace.parent),
-        "active_tasks": workspace.active_tasks, "max_concurrent_tasks": workspace.max_concurrent_tasks,
+        "active_tasks": workspace.active_tasks, "max_concurrent_tasks": workspace.max_concurrent_tasks.max(1),
         "last_error_rate": workspace.last_error_rate, "uptime_seconds": workspace.uptime_seconds,
         "runtime": workspace.runtime, "delivery_mode": workspace.delivery_mode.as_str(),
         "can_delegate": workspace.can_delegate, "agent_card": inline(workspace.agent_card.as_ref()),
@@ -179,7 +180,10 @@ pub(crate) async fn patch(
     match state.persistence.write(write).await? {
         Written::Missing => Err(NO_WORKSPACE),
         written @ Written::Failed(_) => Err(unexpected(&written)),
-        _ => answer::ok(&json!({"status": "updated"})),
+        _ => {
+            state.delegations.target_stirred(id);
+            answer::ok(&json!({"status": "updated"}))
+        }
     }
 }
 
@@ -203,9 +207,7 @@ fn changes(fields: &Fields) -> Result<WorkspacePatch, Fault> {
         collapsed: fields.flag("collapsed")?,
         place,
         can_delegate: fields.flag("can_delegate")?,
-        max_concurrent_tasks: fields
-            .small_integer("max_concurrent_tasks")?
-            .map(|cap| cap.max(0)),
+        max_concurrent_tasks: max_concurrent_tasks(fields)?,
         ..WorkspacePatch::default()
     })
 }
@@ -303,15 +305,17 @@ pub(crate) async fn remove(
     events.push(event(id, EventName::WorkspaceRemoved, &last));
     ids.push(id);
     let write = Write::RemoveWorkspaces {
-        ids,
+        ids: ids.clone(),
         purge,
         events,
         at: clock::now(),
     };
-    match state.persistence.write(write).await? {
-        written @ Written::Failed(_) => Err(unexpected(&written)),
-        _ => gone(below.len()),
+    let written = state.persistence.write(write).await?;
+    if let Written::Failed(_) = written {
+        return Err(unexpected(&written));
     }
+    waiting::end_for_removed(&state, ids);
+    gone(below.len())
 }
 
 fn confirmation(below: &[Workspace]) -> Value {

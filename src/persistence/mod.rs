@@ -3,6 +3,7 @@
 mod batch;
 mod hearing;
 mod owed;
+mod retention;
 mod writer;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use hearing::Hearing;
 
 pub use batch::{BatchLimits, FlushReason};
 pub use owed::deliver_owed_replies;
+pub use retention::{Interrupted, Retention, prune, prune_regularly};
 pub use writer::{PersistenceActor, PersistenceSettings};
 
 /// How many commands may wait for a commit before more are refused. Changes of admitted delegations are not counted:

@@ -121,6 +121,17 @@ pub enum Write {
     Leave,
     /// Forget the nodes that were taken over and have nothing live any more.
     ForgetNodes,
+    /// Forget old rows of one feed.
+    Prune(Prune),
+    /// Forget old recorded events.
+    PruneEvents {
+        /// Only events after this place are looked at,
+        after: Position,
+        /// and of those the oldest, this many.
+        limit: i64,
+        /// Those from before this instant go.
+        before: Timestamp,
+    },
 }
 
 /// Which nodes count as gone.
@@ -130,6 +141,21 @@ pub enum Gone {
     Left,
     /// Those whose lease has expired, too.
     Expired,
+}
+
+/// Which rows of a feed are to be forgotten.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Prune {
+    /// Whose feed.
+    pub workspace: WorkspaceId,
+    /// Only rows after this place are looked at,
+    pub after: Position,
+    /// and of those the oldest, this many.
+    pub limit: i64,
+    /// Rows from before this instant go, unless they are messages that nobody has acknowledged.
+    pub before: Timestamp,
+    /// Rows from before this instant go in any case; not later than `before`.
+    pub hard_before: Timestamp,
 }
 
 /// A token to store: never the secret, only its hash.
@@ -234,6 +260,13 @@ pub enum Written {
     Registered {
         /// Whether it was.
         token_stored: bool,
+    },
+    /// To [`Write::Prune`], [`Write::PruneEvents`].
+    Pruned {
+        /// How many rows went.
+        deleted: usize,
+        /// Where to look on; none when everything else is too young.
+        next: Option<Position>,
     },
     /// To [`Write::MintToken`]: it would be one too many.
     TooManyTokens,

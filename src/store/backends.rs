@@ -2,12 +2,13 @@
 
 use super::session::Leased;
 use super::{
-    ActivityFilter, ActivityView, Commit, DelegationFilter, DelegationLine, DelegationView, Error,
-    EventView, Loaded, NodeView, OwedReply, Page, Reader, TokenView, Write, Writer,
+    ActivityFilter, ActivityView, AuditLimits, Commit, DelegationFilter, DelegationLine,
+    DelegationView, Error, EventView, Loaded, NodeView, OwedReply, Page, Reader, TokenView, Write,
+    Writer,
 };
 use crate::domain::{
-    ActivityId, Audited, DelegationId, DelegationKey, NodeId, Position, Status, Timestamp,
-    Workspace, WorkspaceId,
+    ActivityId, Audited, DelegationId, DelegationKey, NodeId, Position, Status, Workspace,
+    WorkspaceId,
 };
 
 pub(super) mod postgres {
@@ -99,6 +100,7 @@ pub(super) mod postgres {
     shared::read_delegations!(PgConnection, diesel::pg::Pg);
     shared::write_delegations!(PgConnection);
     shared::write_workspaces!(PgConnection);
+    shared::prune!(PgConnection);
     shared::commit!(PgConnection);
 
     #[cfg(test)]
@@ -186,6 +188,7 @@ pub(super) mod sqlite {
     shared::read_delegations!(SqliteConnection, diesel::sqlite::Sqlite);
     shared::write_delegations!(SqliteConnection);
     shared::write_workspaces!(SqliteConnection);
+    shared::prune!(SqliteConnection);
     shared::commit!(SqliteConnection);
 }
 
@@ -243,7 +246,7 @@ implement_both! {
         fn counts() -> Vec<(Status, i64)>;
         fn owed_replies(after: Option<&DelegationKey>, limit: i64) -> Page<OwedReply>;
         fn audit(
-            after: Option<&DelegationKey>, limit: i64, overdue_before: Timestamp
+            after: Option<&DelegationKey>, limit: i64, limits: AuditLimits
         ) -> Vec<Audited>;
     }
     leases {
@@ -257,5 +260,6 @@ implement_both! {
             workspace: Option<WorkspaceId>, after: Position, limit: i64
         ) -> Vec<EventView>;
         fn last_position() -> Position;
+        fn next_feed(after: Option<WorkspaceId>) -> Option<WorkspaceId>;
     }
 }

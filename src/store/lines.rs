@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::life::{LoadedRow, count, head, unreadable, word};
 use super::types::{Id, J, Ts};
-use super::{DelegationLine, DelegationView, Error, HistoryEntry};
+use super::{AuditLimits, DelegationLine, DelegationView, Error, HistoryEntry};
 use crate::domain::{
     Attempt, Audited, DelegationId, DelegationKey, Status, Timestamp, WorkspaceId,
 };
@@ -74,7 +74,7 @@ pub(crate) fn newest_first(
 /// A delegation under audit: which, its status and end, then its result rows, replies, reply state and deadline.
 pub(crate) type AuditTuple = ((Id, String, String, Option<Ts>), (i64, i64, String, Ts));
 
-pub(crate) fn read_audited(row: AuditTuple, overdue_before: Timestamp) -> Result<Audited, Error> {
+pub(crate) fn read_audited(row: AuditTuple, limits: AuditLimits) -> Result<Audited, Error> {
     let ((caller, id, status, ended_at), (result_rows, replies, reply, deadline)) = row;
     Ok(Audited {
         key: DelegationKey {
@@ -87,6 +87,7 @@ pub(crate) fn read_audited(row: AuditTuple, overdue_before: Timestamp) -> Result
         replies,
         reply_promised: reply != "none",
         reply_owed: reply == "owed",
-        overdue: Timestamp::from(deadline) < overdue_before,
+        overdue: Timestamp::from(deadline) < limits.overdue_before,
+        prunable: ended_at.is_some_and(|at| Timestamp::from(at) < limits.pruned_before),
     })
 }

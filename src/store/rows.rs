@@ -9,8 +9,9 @@ use super::schema::{activity_logs, structure_events, workspace_auth_tokens, work
 use super::types::{Id, J, Ts};
 use super::{ActivityView, Error, EventView, NewToken, Registration, TokenView, WorkspacePatch};
 use crate::domain::{
-    ActivityId, DeliveryMode, EventId, FeedEvent, FeedRow, METHOD_DELEGATE, Position, Timestamp,
-    TokenId, Workspace, WorkspaceId, WorkspaceStatus, sanitize,
+    ActivityId, DelegationId, DelegationKey, DeliveryMode, EventId, FeedEvent, FeedRow,
+    METHOD_DELEGATE, METHOD_SEND, Position, Status, Timestamp, TokenId, WaitingFor, Workspace,
+    WorkspaceId, WorkspaceStatus, sanitize,
 };
 use crate::store::life::id_text;
 
@@ -130,7 +131,7 @@ pub(crate) fn registered(registration: &Registration) -> Workspace {
         parent: None,
         runtime: "external".to_owned(),
         delivery_mode: registration.delivery_mode,
-        max_concurrent_tasks: 1,
+        max_concurrent_tasks: 0,
         can_delegate: true,
         last_heartbeat_at: Some(registration.at),
         last_error_rate: 0.0,
@@ -316,11 +317,36 @@ pub(crate) struct ActivityRead {
     created_at: Ts,
 }
 
+/// Where the delegation of a row stands: its id, status, what it waits for, what went wrong.
+pub(crate) type DelegationNow = (
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+);
+
+/// The delegation, if it waits for its poll-mode target to read the request in its inbox.
+fn unfetched(caller: Option<Id>, now: &DelegationNow) -> Option<DelegationKey> {
+    let (id, status, waiting_for, _) = now;
+    let waits = status.as_deref() == Some(Status::Queued.as_str())
+        && waiting_for.as_deref() == Some(WaitingFor::Poll.as_str());
+    Some(DelegationKey {
+        caller: WorkspaceId(caller?.0),
+        id: DelegationId::from_text(id.as_deref().filter(|_| waits)?),
+    })
+}
+
 impl ActivityRead {
-    /// The row; `now` is where its delegation stands, if it tells of one's beginning (feed rows are never changed).
-    pub(crate) fn read(self, now: Option<(String, Option<String>)>) -> ActivityView {
+    /// The row; `now` is where the delegation stands whose beginning or whose request it is (feed rows are never
+    /// changed).
+    pub(crate) fn read(self, now: DelegationNow) -> ActivityView {
+        let method = self.method.as_deref();
+        let unfetched = match method {
+            Some(METHOD_SEND) => unfetched(self.source_id, &now),
+            _ => None,
+        };
         let (status, error_detail) = match now {
-            Some((status, detail)) if self.method.as_deref() == Some(METHOD_DELEGATE) => {
+            (_, Some(status), _, detail) if method == Some(METHOD_DELEGATE) => {
                 (status, detail.filter(|detail| !detail.is_empty()))
             }
             _ => (self.status, self.error_detail),
@@ -341,6 +367,7 @@ impl ActivityRead {
             status,
             error_detail,
             created_at: self.created_at.into(),
+            unfetched,
         }
     }
 }

@@ -149,6 +149,8 @@ pub struct ActivityView {
     pub error_detail: Option<String>,
     /// When.
     pub created_at: Timestamp,
+    /// The delegation whose request this row is, as long as it waits for its target to read it.
+    pub unfetched: Option<DelegationKey>,
 }
 
 /// Who a row is from (contract §8.1 `source`).
@@ -211,6 +213,15 @@ pub struct TokenView {
     pub created_at: Timestamp,
     /// When it was last used, if that is known.
     pub last_used_at: Option<Timestamp>,
+}
+
+/// What an audit judges a delegation by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AuditLimits {
+    /// No live delegation's deadline may lie before this instant.
+    pub overdue_before: Timestamp,
+    /// What was written before this instant may have been pruned.
+    pub pruned_before: Timestamp,
 }
 
 /// A reply that is owed, with what is needed to write it.
@@ -278,13 +289,12 @@ pub trait Reader {
         after: Option<&DelegationKey>,
         limit: i64,
     ) -> Result<Page<OwedReply>, Error>;
-    /// Delegations with what the feed holds for them, in the order of their keys, after `after`. `overdue_before` is
-    /// the instant before which no live delegation's deadline may lie.
+    /// Delegations with what the feed holds for them, in the order of their keys, after `after`.
     fn audit(
         &mut self,
         after: Option<&DelegationKey>,
         limit: i64,
-        overdue_before: Timestamp,
+        limits: AuditLimits,
     ) -> Result<Vec<Audited>, Error>;
 
     /// Feed rows.
@@ -312,4 +322,6 @@ pub trait Reader {
     ) -> Result<Vec<EventView>, Error>;
     /// The newest place of all, zero before the first.
     fn last_position(&mut self) -> Result<Position, Error>;
+    /// The workspace after `after`, in the order of ids, whose feed holds anything; also one that is gone.
+    fn next_feed(&mut self, after: Option<WorkspaceId>) -> Result<Option<WorkspaceId>, Error>;
 }

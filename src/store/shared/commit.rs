@@ -8,7 +8,7 @@ macro_rules! commit {
             use diesel::connection::{AnsiTransactionManager, TransactionManager};
             use diesel::prelude::*;
 
-            use super::{in_transaction, insert_events, insert_rows, leases, notify};
+            use super::{in_transaction, insert_events, insert_rows, leases, notify, prune};
             use super::{write_delegations as delegation, write_workspaces as workspace};
             use crate::domain::{DelegationKey, FeedRow, Position};
             use crate::store::batch::{Batch, Item, Refusal};
@@ -201,6 +201,12 @@ macro_rules! commit {
                     }
                     Write::Leave => leases::leave(conn, batch.node).map(|()| Written::Done),
                     Write::ForgetNodes => leases::forget(conn, batch.node).map(|()| Written::Done),
+                    Write::Prune(of) => prune::feed(conn, of),
+                    Write::PruneEvents {
+                        after,
+                        limit,
+                        before,
+                    } => prune::events(conn, *after, *limit, *before),
                 }
             }
 

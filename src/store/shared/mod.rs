@@ -3,6 +3,7 @@
 
 mod commit;
 mod leases;
+mod prune;
 mod read_delegations;
 mod read_feed;
 mod read_workspaces;
@@ -11,6 +12,7 @@ mod write_workspaces;
 
 pub(super) use commit::commit;
 pub(super) use leases::leases;
+pub(super) use prune::prune;
 pub(super) use read_delegations::read_delegations;
 pub(super) use read_feed::read_feed;
 pub(super) use read_workspaces::read_workspaces;

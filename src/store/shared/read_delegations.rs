@@ -8,7 +8,7 @@ macro_rules! read_delegations {
             use diesel::prelude::*;
 
             use crate::domain::{
-                Audited, DelegationId, DelegationKey, NodeId, State, Status, Timestamp, WorkspaceId,
+                Audited, DelegationId, DelegationKey, NodeId, State, Status, WorkspaceId,
             };
             use crate::store::fragments::{
                 CallerExists, OwesReply, Replies, ResultHead, ResultRows,
@@ -20,7 +20,8 @@ macro_rules! read_delegations {
             use crate::store::schema::delegations;
             use crate::store::types::{Id, Ts};
             use crate::store::{
-                DelegationFilter, DelegationLine, DelegationView, Error, Loaded, OwedReply, Page,
+                AuditLimits, DelegationFilter, DelegationLine, DelegationView, Error, Loaded,
+                OwedReply, Page,
             };
 
             pub(in crate::store) fn load(
@@ -247,7 +248,7 @@ macro_rules! read_delegations {
                 conn: &mut $Conn,
                 after: Option<&DelegationKey>,
                 limit: i64,
-                overdue_before: Timestamp,
+                limits: AuditLimits,
             ) -> Result<Vec<Audited>, Error> {
                 use delegations::{caller_id, deadline, delegation_id, ended_at, reply, status};
                 let mut query = delegations::table
@@ -269,7 +270,7 @@ macro_rules! read_delegations {
                 }
                 let rows: Vec<AuditTuple> = query.load(conn)?;
                 rows.into_iter()
-                    .map(|row| read_audited(row, overdue_before))
+                    .map(|row| read_audited(row, limits))
                     .collect()
             }
         }

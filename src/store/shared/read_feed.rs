@@ -3,17 +3,16 @@
 macro_rules! read_feed {
     ($Conn:ty, $Db:ty) => {
         pub(in crate::store) mod read_feed {
+            use diesel::dsl::case_when;
             use diesel::prelude::*;
 
-            use crate::domain::{ActivityId, METHOD_DELEGATE, Position, WorkspaceId};
-            use crate::store::rows::{ActivityRead, EventRead};
+            use crate::domain::{ActivityId, METHOD_DELEGATE, METHOD_SEND, Position, WorkspaceId};
+            use crate::store::rows::{ActivityRead, DelegationNow, EventRead};
             use crate::store::schema::{
                 activity_logs, delegations, feed_position, structure_events,
             };
             use crate::store::types::{Id, Ts};
             use crate::store::{ActivityFilter, ActivityView, Error, EventView, SourceFilter};
-
-            type Now = (Option<String>, Option<String>);
 
             pub(in crate::store) fn activity(
                 conn: &mut $Conn,
@@ -23,17 +22,24 @@ macro_rules! read_feed {
                     activity_type, created_at, delegation_id, method, seq, source_id, target_id,
                     workspace_id,
                 };
+                // A delegation is its caller's: whose feed it is says so, but for a request in its target's inbox.
+                let caller =
+                    case_when(method.eq(METHOD_SEND), source_id).otherwise(workspace_id.nullable());
+                let tells = method.eq_any([METHOD_DELEGATE, METHOD_SEND]);
                 let mut query = activity_logs::table
                     .left_join(
                         delegations::table.on(delegations::caller_id
-                            .eq(workspace_id)
+                            .nullable()
+                            .eq(caller)
                             .and(delegations::delegation_id.nullable().eq(delegation_id))
-                            .and(method.eq(METHOD_DELEGATE))),
+                            .and(tells)),
                     )
                     .select((
                         ActivityRead::as_select(),
                         (
+                            delegations::delegation_id.nullable(),
                             delegations::status.nullable(),
+                            delegations::waiting_for.nullable(),
                             delegations::error_detail.nullable(),
                         ),
                     ))
@@ -65,11 +71,8 @@ macro_rules! read_feed {
                     Some(position) => query.filter(seq.gt(position.0)).order(seq.asc()),
                     None => query.order(seq.desc()),
                 };
-                let rows: Vec<(ActivityRead, Now)> = query.load(conn)?;
-                let views = rows
-                    .into_iter()
-                    .map(|(row, (status, detail))| row.read(status.map(|status| (status, detail))));
-                Ok(views.collect())
+                let rows: Vec<(ActivityRead, DelegationNow)> = query.load(conn)?;
+                Ok(rows.into_iter().map(|(row, now)| row.read(now)).collect())
             }
 
             pub(in crate::store) fn activity_position(
@@ -125,6 +128,23 @@ macro_rules! read_feed {
                     .select(feed_position::last)
                     .first(conn)?;
                 Ok(Position(last))
+            }
+
+            pub(in crate::store) fn next_feed(
+                conn: &mut $Conn,
+                after: Option<WorkspaceId>,
+            ) -> Result<Option<WorkspaceId>, Error> {
+                // The index by workspace and place answers this with one look.
+                let mut query = activity_logs::table
+                    .select(activity_logs::workspace_id)
+                    .order(activity_logs::workspace_id)
+                    .limit(1)
+                    .into_boxed::<$Db>();
+                if let Some(after) = after {
+                    query = query.filter(activity_logs::workspace_id.gt(Id(after.0)));
+                }
+                let next: Option<Id> = query.first(conn).optional()?;
+                Ok(next.map(|id| WorkspaceId(id.0)))
             }
         }
     };
