@@ -30,12 +30,14 @@ CHECKS = (
     "says_when_to_come_back"
 )
 MAX_BODY_BYTES = 1_000_000
+# A task that the agent answers with a question.
+QUESTION = "ask me"
 # Streams do not end by themselves; `by_hand` asks for each of its statuses.
 ENDLESS = "/workspaces/{id}/events/stream"
 
 
 class Agent(http.server.BaseHTTPRequestHandler):
-    """Answers a call well, with an error, with rubbish, or not at all, as the task's length has it."""
+    """Answers a call well, with an error, with rubbish, or not at all, as the task's length has it; or asks back."""
 
     def do_GET(self):
         self.send_error(404)
@@ -44,8 +46,12 @@ class Agent(http.server.BaseHTTPRequestHandler):
         call = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         message = {"kind": "message", "role": "agent", "messageId": "m", "parts": [{"kind": "text", "text": "done"}]}
         good = {"jsonrpc": "2.0", "id": call.get("id"), "result": message}
+        sent = call.get("params", {}).get("message", {})
+        if QUESTION in json.dumps(sent.get("parts")):
+            status = {"state": "input-required", "message": message}
+            good["result"] = {"kind": "task", "id": "t", "contextId": "c", "status": status}
         bad = {"jsonrpc": "2.0", "id": call.get("id"), "error": {"code": -32000, "message": "no"}}
-        kind = len(json.dumps(call)) % 5
+        kind = 1 if QUESTION in json.dumps(sent) or "taskId" in sent else len(json.dumps(call)) % 5
         if kind == 4:
             self.close_connection = True
             return
@@ -245,6 +251,26 @@ def by_hand(baton, world):
     return wrong
 
 
+def waited_for(baton, world):
+    """What needs somebody who waits: for an answer to a question, for a target without an address."""
+    own, token = f"/workspaces/{world['caller']}", world["token"]
+    asker, silent = (
+        baton.told("POST", "/workspaces", {"name": name, "parent_id": world["root"], "external": True, **more})["id"]
+        for name, more in (("asker", {"url": world["agent"]}), ("silent", {}))
+    )
+    asked, waiting = (
+        baton.told("POST", f"{own}/delegate", {"target_id": target, "task": QUESTION}, token)["delegation_id"]
+        for target in (asker, silent)
+    )
+    for delegation, status in ((asked, "input_required"), (waiting, "queued")):
+        for _ in range(100):
+            if baton.told("GET", f"{own}/delegations/{delegation}")["status"] == status:
+                break
+            time.sleep(0.1)
+    baton.told("POST", f"{own}/delegations/{asked}/input", {"text": "an answer"}, token)
+    baton.told("POST", f"/admin/breakers/{silent}/reset")
+
+
 def unreached(baton):
     """The operations that never succeeded: what is always refused was not looked at."""
     counted = re.findall(
@@ -278,6 +304,7 @@ def main(binary, database=None):
                 if not schemathesis(all_of_it, role, folder)
             ]
             wrong += by_hand(baton, all_of_it)
+            waited_for(baton, all_of_it)
             wrong += unreached(baton)
             violations = baton.told("GET", "/admin/invariants")["violations"]
             if violations:

@@ -360,7 +360,7 @@ pub(crate) fn an_ending_is_written_once(store: &TestStore) {
             "{copy}"
         );
     }
-    let audited = store.read(|reader| reader.audit(None, 10, Timestamp(0)));
+    let audited = store.read(|reader| reader.audit(None, 10, AuditLimits::default()));
     assert_eq!(audited.iter().flat_map(audit).collect::<Vec<_>>(), []);
     assert_eq!((audited[0].result_rows, audited[0].replies), (1, 1));
     let counts = store.read(|reader| reader.counts());

@@ -168,7 +168,7 @@ pub(crate) fn the_audit_finds_what_is_wrong(store: &TestStore) {
         advance_write(&bad, 2, &failed("y")),
     ]);
     let violations = || {
-        let audited = store.read(|reader| reader.audit(None, 100, Timestamp(0)));
+        let audited = store.read(|reader| reader.audit(None, 100, AuditLimits::default()));
         audited
             .iter()
             .flat_map(audit)

@@ -14,6 +14,7 @@ mod delegations;
 mod feed;
 mod lists;
 mod nodes;
+mod retention;
 mod support;
 mod trouble;
 mod workspaces;
@@ -73,6 +74,11 @@ suite! {
         nodes_without_anything_live_are_forgotten,
         what_others_commit_is_heard_of,
         a_place_that_another_node_took_breaks_the_row,
+    }
+    retention {
+        what_is_old_goes_and_what_nobody_read_stays,
+        a_pruned_ending_is_neither_missed_nor_written_again,
+        one_round_goes_through_every_feed,
     }
     trouble {
         migrations_run_once,

@@ -96,7 +96,7 @@ pub(crate) fn a_refused_reply_is_owed(store: &TestStore) {
         [Written::Done, Written::Done]
     ));
     assert_eq!(owed_now(), 0);
-    let audited = store.read(|reader| reader.audit(None, 10, Timestamp(0)));
+    let audited = store.read(|reader| reader.audit(None, 10, AuditLimits::default()));
     assert!(
         audited
             .iter()

@@ -289,7 +289,7 @@ pub(crate) fn a_purged_caller_may_register_again(store: &TestStore) {
         store.write(register(id, 1)),
         Written::Registered { token_stored: true }
     ));
-    let audited = store.read(|reader| reader.audit(None, 10, Timestamp(0)));
+    let audited = store.read(|reader| reader.audit(None, 10, AuditLimits::default()));
     assert!(audited.is_empty(), "{audited:?}");
 }
 
