@@ -68,9 +68,9 @@ async fn capped(api: &Api, parent: &Workspace, agent: &FakeAgent, cap: i32) -> W
         .create_workspace("capped", Some(parent), Some(&agent.url()))
         .await;
     let path = format!("/workspaces/{}", target.id);
-    let patch = json!({"max_concurrent_tasks": cap});
+    let change = json!({"max_concurrent_tasks": cap});
     let patched = api
-        .request(Method::PATCH, As::Admin, &path, Some(&patch))
+        .request(Method::PATCH, As::Admin, &path, Some(&change))
         .await;
     patched.expect(200);
     target
