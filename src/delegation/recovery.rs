@@ -10,9 +10,9 @@ use crate::clock;
 use crate::domain::{DelegationKey, NodeId};
 use crate::store::{self, Gone, Loaded, NodeView, Write};
 
-/// Between two looks at the other nodes.
+/// Between two looks at the other nodes, unless leases are short.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long a node must hear without a break before it holds another's silence against it: after an outage of the
+/// How long a node must hear without a break, unless leases are short, before it holds another's silence against it: after an outage of the
 /// database all leases have expired, and those that live renew theirs first.
 const HEARING: Duration = Duration::from_secs(2);
 /// How many delegations are read at a time.
@@ -23,6 +23,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Takes over from nodes that are gone, for ever: at start from those before this one, later from those that fall
 /// silent. `tick` tells that it is alive.
 pub async fn take_over(delegations: &Delegations, tick: impl Fn()) {
+    let pause = LOOK.min(delegations.persistence.lease_length() / 5);
     let mut known = HashSet::new();
     loop {
         tick();
@@ -34,7 +35,7 @@ pub async fn take_over(delegations: &Delegations, tick: impl Fn()) {
             }
             Err(error) => tracing::debug!(%error, "the other nodes could not be looked at"),
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -47,7 +48,8 @@ async fn held(delegations: &Delegations) -> Result<Vec<NodeId>, store::Error> {
     let mut nodes = read().await?;
     if nodes.iter().any(is_gone) {
         let hearing = clock::now().since(persistence.hearing_since());
-        let gone = if hearing >= HEARING {
+        let enough = HEARING.min(persistence.lease_length() * 2 / 5);
+        let gone = if hearing >= enough {
             Gone::Expired
         } else {
             Gone::Left

@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::clock;
 use crate::domain::{NodeId, Timestamp};
-use crate::store::{Write, Written};
+use crate::store::{Lease, Write, Written};
 use hearing::Hearing;
 
 pub use batch::{BatchLimits, FlushReason};
@@ -111,7 +111,7 @@ pub(crate) struct Gauges {
 pub struct Persistence {
     actor: Addr<PersistenceActor>,
     gauges: Arc<Gauges>,
-    node: NodeId,
+    lease: Lease,
 }
 
 impl Persistence {
@@ -170,7 +170,13 @@ impl Persistence {
     /// Which node writes here.
     #[must_use]
     pub const fn node(&self) -> NodeId {
-        self.node
+        self.lease.node()
+    }
+
+    /// How long others wait for a sign of this node, and this one for theirs.
+    #[must_use]
+    pub const fn lease_length(&self) -> Duration {
+        self.lease.length()
     }
 
     /// Since when this node hears what happens without a break: its start, or the end of the last time that it was

@@ -120,7 +120,7 @@ impl PersistenceActor {
         Persistence {
             actor: address,
             gauges,
-            node: lease.node(),
+            lease,
         }
     }
 

@@ -157,11 +157,14 @@ pub(crate) fn postgres(url: &str) -> Result<PgConnection, Error> {
     Ok(connection)
 }
 
+/// A process that is merely busy is not ended in the middle of a transaction.
+const IDLE_MIN: Duration = Duration::from_secs(1);
+
 /// Opens a PostgreSQL connection that writes under a lease of this length. A process that is stopped in the middle of a
 /// transaction holds locks that everybody waits for: PostgreSQL ends it long before others may take over.
 pub(crate) fn postgres_writer(url: &str, lease: Duration) -> Result<PgConnection, Error> {
     let mut connection = postgres(url)?;
-    let idle = (lease / 4).max(Duration::from_millis(250)).as_millis();
+    let idle = (lease / 4).max(IDLE_MIN).as_millis();
     connection.batch_execute(&format!("SET idle_in_transaction_session_timeout = {idle}"))?;
     Ok(connection)
 }

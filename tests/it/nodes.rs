@@ -22,6 +22,7 @@ crate::on_postgres!(
     a_node_that_stops_leaves_its_work_at_once,
 );
 
+const USUAL_LEASE: (&str, &str) = ("BATON_LEASE_MS", "5000");
 const SHORT_LEASE: (&str, &str) = ("BATON_LEASE_MS", "1000");
 
 async fn two(database: &Database, variables: &[(&str, &str)]) -> [Server; 2] {
@@ -50,7 +51,7 @@ async fn deduplicates(api: &Api, target: &Workspace, url: &str) {
 }
 
 async fn what_one_node_has_in_charge_is_reported_through_the_other(database: Database) {
-    let [one, other] = two(&database, &[]).await;
+    let [one, other] = two(&database, &[USUAL_LEASE]).await;
     let agent = FakeAgent::start(Behaviour::Echo).await;
     agent.hold();
     let Family { caller, target, .. } = one.family(&agent.url()).await;
@@ -95,7 +96,7 @@ fn event_ids(text: &str) -> Vec<i64> {
 }
 
 async fn a_reader_on_one_node_sees_what_the_other_commits_in_order(database: Database) {
-    let [one, other] = two(&database, &[]).await;
+    let [one, other] = two(&database, &[USUAL_LEASE]).await;
     let agent = FakeAgent::start(Behaviour::Echo).await;
     let Family { caller, target, .. } = one.family(&agent.url()).await;
     let (id, took) = {
@@ -138,7 +139,7 @@ async fn a_reader_on_one_node_sees_what_the_other_commits_in_order(database: Dat
 }
 
 async fn what_a_killed_node_had_ends_with_one_reply_each(database: Database) {
-    let [one, other] = two(&database, &[("BATON_RETRY_BASE_MS", "50")]).await;
+    let [one, other] = two(&database, &[USUAL_LEASE, ("BATON_RETRY_BASE_MS", "50")]).await;
     let slow = Behaviour::after(Duration::from_millis(300), Behaviour::Echo);
     let agent = FakeAgent::start(slow).await;
     let Family { caller, target, .. } = one.family(&agent.url()).await;

@@ -71,6 +71,7 @@ suite! {
         a_node_that_left_is_taken_over_without_waiting,
         what_is_being_written_is_not_taken_over,
         what_was_taken_over_is_written_no_more,
+        a_transaction_that_freezes_with_its_process_is_ended,
         nodes_without_anything_live_are_forgotten,
         what_others_commit_is_heard_of,
         a_place_that_another_node_took_breaks_the_row,

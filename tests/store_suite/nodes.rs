@@ -210,6 +210,24 @@ pub(crate) fn what_was_taken_over_is_written_no_more(store: &TestStore) {
     assert_eq!(loaded(store, &terms.key).revision, Revision(1));
 }
 
+/// Everybody else waits for what it has locked.
+pub(crate) fn a_transaction_that_freezes_with_its_process_is_ended(store: &TestStore) {
+    if store.engine == Engine::Sqlite {
+        return;
+    }
+    let terms = begun(store);
+    let short = store.store.join(Duration::from_secs(1)).unwrap();
+    let mut frozen = store.store.writer(&short).unwrap();
+    let goes_on = || {
+        // Its own row in the feed waits for the place that the frozen one has taken.
+        let log = log(&log_row(terms.key.caller));
+        assert!(matches!(store.write(log), Written::Logged(_)));
+    };
+    let ended = frozen.commit_watched(&[advance_write(&terms, 2, &completed("x"))], &goes_on);
+    assert!(matches!(ended, Err(Error::Unavailable(_))), "{ended:?}");
+    assert_eq!(loaded(store, &terms.key).revision, Revision(1));
+}
+
 pub(crate) fn nodes_without_anything_live_are_forgotten(store: &TestStore) {
     let [busy, idle] = [dead(store), dead(store)];
     let terms = left_by(store, busy);

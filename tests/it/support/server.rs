@@ -287,6 +287,8 @@ fn usual_environment(database: &Database) -> BTreeMap<String, String> {
         ("RATE_LIMIT", "0"),
         ("BATON_TARGET_ALLOW", "127.0.0.0/8,::1/128"),
         (INBOX_PUSH, "1"),
+        // So that a start after a kill takes up soon what was left behind.
+        ("BATON_LEASE_MS", "500"),
         ("RUST_BACKTRACE", "1"),
     ];
     variables
