@@ -75,7 +75,7 @@ async fn take_charge(delegations: &Delegations, node: NodeId) {
         delegations.supervisor.do_send(recover);
     })
     .await;
-    if node != delegations.persistence.node() {
+    if count > 0 {
         tracing::info!(%node, delegations = count, "took charge of what a node left behind");
     }
 }
