@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::Delegations;
 use super::messages::{Recover, TakeUp};
 use crate::clock;
-use crate::domain::{DelegationKey, NodeId};
-use crate::store::{self, Gone, Loaded, NodeView, Write};
+use crate::domain::{DelegationKey, Event, NodeId, Unready};
+use crate::store::{self, Gone, Loaded, NodeView, Reader, Write};
 
 /// Between two looks at the other nodes, unless leases are short.
 const LOOK: Duration = Duration::from_secs(1);
@@ -80,10 +80,12 @@ async fn take_charge(delegations: &Delegations, node: NodeId) {
     }
 }
 
-/// Looks again and again for live delegations without an actor, and takes charge of them: the commit that began one may
-/// have been answered by nothing but a broken connection. `tick` tells that it is alive.
+/// Ends what waits for removed workspaces, and looks for live delegations without an actor, at once and again and
+/// again: the commit that began one may have been answered by nothing but a broken connection. `tick` tells that it is
+/// alive.
 pub async fn sweep(delegations: &Delegations, interval: Duration, tick: impl Fn()) {
     loop {
+        end_for_removed(delegations).await;
         tokio::time::sleep(interval).await;
         tick();
         let owned: Vec<NodeId> = delegations
@@ -97,6 +99,22 @@ pub async fn sweep(delegations: &Delegations, interval: Duration, tick: impl Fn(
         }
         if let Err(error) = delegations.persistence.write(Write::ForgetNodes).await {
             tracing::debug!(%error, "nodes with nothing live could not be forgotten yet");
+        }
+    }
+}
+
+/// Ends what waits for a workspace that was removed: whoever removed it may have died before they all were told.
+async fn end_for_removed(delegations: &Delegations) {
+    let waiting = |reader: &mut dyn Reader| reader.waiting_for_removed(PAGE);
+    for key in delegations
+        .store
+        .read_patiently(waiting)
+        .await
+        .unwrap_or_default()
+    {
+        let removed = Event::TargetUnready(Unready::Removed);
+        if let Err(error) = delegations.apply(key.clone(), removed).await {
+            tracing::debug!(delegation.id = %key, %error, "it could not be ended yet");
         }
     }
 }

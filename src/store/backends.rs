@@ -242,6 +242,7 @@ implement_both! {
         fn live(
             owner: NodeId, after: Option<&DelegationKey>, limit: i64
         ) -> Page<Loaded>;
+        fn waiting_for_removed(limit: i64) -> Vec<DelegationKey>;
         fn delegations(filter: &DelegationFilter) -> Vec<DelegationLine>;
         fn counts() -> Vec<(Status, i64)>;
         fn owed_replies(after: Option<&DelegationKey>, limit: i64) -> Page<OwedReply>;

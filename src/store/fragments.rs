@@ -63,6 +63,9 @@ literals! {
         AND a.activity_type = 'a2a_receive')";
     /// Whether nothing is live of what a node accepted.
     NothingLive: Bool = "NOT EXISTS (SELECT 1 FROM delegations d WHERE d.lease_owner = nodes.id AND d.ended_at IS NULL)";
+    /// Whether it waits for a workspace that was removed.
+    WaitsForRemoved: Bool = "delegations.status IN ('pending', 'queued') AND EXISTS (SELECT 1 FROM workspaces w \
+        WHERE w.id = delegations.callee_id AND w.status = 'removed')";
     /// Whether a reply, and not a result row, is meant (the condition of the index `activity_logs_one_ending`).
     IsReply: Bool = "activity_logs.method = 'delegate_result' AND activity_logs.delegation_id IS NOT NULL \
         AND activity_logs.activity_type = 'a2a_receive'";

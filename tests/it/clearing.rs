@@ -19,6 +19,7 @@ crate::on_both_databases!(
     what_has_waited_too_long_is_dropped_by_an_operator,
     a_senseless_drop_is_refused,
     who_waits_for_a_removed_target_is_told_at_once,
+    whom_nobody_told_of_a_removal_is_told_after_the_next_start,
     a_cap_is_checked_shown_and_lifted,
     a_breaker_is_seen_and_reset,
     a_target_that_stays_away_exhausts_the_budget,
@@ -183,6 +184,23 @@ async fn who_waits_for_a_removed_target_is_told_at_once(database: Database) {
     })
     .await;
     server.assert_invariants().await;
+}
+
+/// As if the process had died between the removal and what follows from it.
+async fn whom_nobody_told_of_a_removal_is_told_after_the_next_start(database: Database) {
+    let server = Server::start(&database, &[("BATON_LEASE_MS", "500")]).await;
+    let api = server.api();
+    let (caller, target) = poller(api).await;
+    let id = queued(api, &caller, &target, "to fetch").await;
+    server.kill9();
+    let removal = format!(
+        "UPDATE workspaces SET status = 'removed' WHERE id = '{}'",
+        target.id
+    );
+    database.execute(&removal);
+    server.start_again().await;
+    api.wait_until_ended(&caller, &id).await;
+    assert_exactly_once(api, &caller, &id, Expected::Failed("target_removed")).await;
 }
 
 /// A caller, and a target at `url` that takes so many tasks at once.

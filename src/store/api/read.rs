@@ -277,6 +277,8 @@ pub trait Reader {
         after: Option<&DelegationKey>,
         limit: i64,
     ) -> Result<Page<Loaded>, Error>;
+    /// Delegations that wait for a workspace that was removed, at most `limit`.
+    fn waiting_for_removed(&mut self, limit: i64) -> Result<Vec<DelegationKey>, Error>;
     /// All nodes that are not forgotten.
     fn nodes(&mut self) -> Result<Vec<NodeView>, Error>;
     /// A list, newest first.

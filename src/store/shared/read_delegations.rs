@@ -11,7 +11,7 @@ macro_rules! read_delegations {
                 Audited, DelegationId, DelegationKey, NodeId, State, Status, WorkspaceId,
             };
             use crate::store::fragments::{
-                CallerExists, OwesReply, Replies, ResultHead, ResultRows,
+                CallerExists, OwesReply, Replies, ResultHead, ResultRows, WaitsForRemoved,
             };
             use crate::store::life::{LoadedRow, id_text};
             use crate::store::lines::{
@@ -128,6 +128,23 @@ macro_rules! read_delegations {
                     rows: rows.collect(),
                     last,
                 })
+            }
+
+            pub(in crate::store) fn waiting_for_removed(
+                conn: &mut $Conn,
+                limit: i64,
+            ) -> Result<Vec<DelegationKey>, Error> {
+                let found: Vec<(Id, String)> = delegations::table
+                    .filter(delegations::ended_at.is_null())
+                    .filter(WaitsForRemoved)
+                    .select((delegations::caller_id, delegations::delegation_id))
+                    .limit(limit)
+                    .load(conn)?;
+                let key = |(caller, id): (Id, String)| DelegationKey {
+                    caller: WorkspaceId(caller.0),
+                    id: DelegationId::from_text(&id),
+                };
+                Ok(found.into_iter().map(key).collect())
             }
 
             #[derive(Clone, Copy)]
