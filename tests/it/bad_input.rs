@@ -149,7 +149,7 @@ async fn bodies_beyond_the_limit_are_413_with_the_limit(database: Database) {
     let Family { caller, target, .. } = server.family(&agent.url()).await;
     let api = server.api();
     let order = |task: &str| json!({"target_id": target.id, "task": task}).to_string();
-    let huge = order(&"x".repeat(40 << 20)).into_bytes();
+    let huge = order(&"x".repeat(17 << 20)).into_bytes();
     for route in ["delegate", "delegations/d/update", "activity"] {
         let path = format!("/workspaces/{}/{route}", caller.id);
         let by = As::Workspace(&caller);
