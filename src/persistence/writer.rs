@@ -27,7 +27,7 @@ const RETRY_CAP: Duration = Duration::from_secs(1);
 /// How long the database may leave a statement of a commit unanswered before it counts as away.
 const STALLED_AFTER: Duration = Duration::from_millis(700);
 /// How much longer for each MiB of the largest write.
-const STALLED_AFTER_MIB: Duration = Duration::from_millis(100);
+const STALLED_AFTER_MIB: Duration = Duration::from_millis(250);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 /// Failures in a row before a smaller batch is tried: one write that always fails must not hold up the others.
