@@ -283,11 +283,12 @@ async fn rescued(database: &str) {
     stop(&mut dying);
     let death = Instant::now();
     seen.lock().unwrap().clear();
-    let mut left = sent.lock().unwrap();
-    left.since.values_mut().for_each(|begun| *begun = death);
-    let count = left.since.len();
-    drop(left);
-    while seen.lock().unwrap().len() < count && death.elapsed() < Duration::from_secs(60) {
+    let count = {
+        let mut left = sent.lock().unwrap();
+        left.since.values_mut().for_each(|begun| *begun = death);
+        left.since.len()
+    };
+    while seen.lock().unwrap().len() < count && death.elapsed() < Duration::from_mins(1) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     report(
