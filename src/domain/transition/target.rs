@@ -25,6 +25,10 @@ impl Context<'_> {
             State::Working(working) | State::Stuck(working) if working.input.is_some() => {
                 self.continued(working, outcome)
             }
+            // The question came over this very call: that it failed can only be an echo, and the target has the task.
+            State::InputRequired(_) if leaves_open(outcome) => {
+                Decision::Ignored(Ignored::NothingNew)
+            }
             State::Working(_) | State::InputRequired(_) | State::Stuck(_) => self.told(outcome),
         }
     }
@@ -96,14 +100,7 @@ impl Context<'_> {
     /// What came of sending the caller's answer. Where that is not known, asking after the task will tell; without a
     /// task only a try that never arrived may be repeated, and by the caller.
     fn continued(&self, working: &Working, outcome: &Outcome) -> Decision {
-        let undecided = matches!(
-            outcome,
-            Outcome::NotDelivered { .. }
-                | Outcome::DeliveredUnknown { .. }
-                | Outcome::Busy { .. }
-                | Outcome::TargetQueued
-        );
-        if undecided && working.phase.task().is_some() {
+        if leaves_open(outcome) && working.phase.task().is_some() {
             return Decision::Ignored(Ignored::NothingNew);
         }
         match (&working.input, outcome) {
@@ -228,4 +225,15 @@ impl Context<'_> {
             other => other,
         }
     }
+}
+
+/// Whether a call left open what became of the request.
+const fn leaves_open(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::NotDelivered { .. }
+            | Outcome::DeliveredUnknown { .. }
+            | Outcome::Busy { .. }
+            | Outcome::TargetQueued
+    )
 }

@@ -1,0 +1,127 @@
+//! A deterministic simulation: nodes, a store, targets, callers and readers in virtual time, with everything going wrong
+//! that can. One seed decides everything. What decides is the real thing: `transition`, `next_due`, `advanced_feed` and
+//! `Line`; around it stand models of the actor (`src/delegation/actor.rs`), of the writer (`src/persistence`), and of the
+//! store, which [`twin`] holds to the real one.
+//!
+//! `BATON_SIMULATION_SEEDS` sets how many seeds are run, `BATON_SIMULATION_SEED` runs one and prints what happened.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "clippy takes the helpers of an integration test for production code"
+)]
+
+mod actor;
+mod dice;
+mod line;
+mod node;
+mod people;
+mod store;
+mod target;
+mod twin;
+mod verdict;
+mod world;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use world::World;
+
+/// A rule that is broken on purpose, so that the simulation shows that it can fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flaw {
+    None,
+    /// 202 before the commit.
+    AcknowledgesEarly,
+    /// The request leaves before the commit.
+    SendsEarly,
+    /// A node whose work was taken over may go on writing.
+    NoFencing,
+    /// A change is applied whatever it was decided upon.
+    NoRevisionCheck,
+    /// What may have arrived is sent again to anybody.
+    ResendsBlindly,
+    /// A reply that could not be written is forgotten.
+    ForgetsOwedReplies,
+    /// Positions are taken before the commit.
+    TakesPositionsEarly,
+    /// What a dead node left stays where it is.
+    NeverTakesOver,
+    /// An acknowledgement counts as the answer.
+    CompletesOnAcknowledgement,
+    /// An event is lost with the actor that had it in its mailbox.
+    LosesWhatAStaleActorWasTold,
+    /// Time passes and nobody looks.
+    NoAlarms,
+}
+
+const SEEDS: u64 = 10_000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs seeds until one fails: it and what it broke.
+fn search(flaw: Flaw, seeds: u64) -> Option<(u64, Vec<String>)> {
+    (0..seeds).find_map(|seed| {
+        let verdict = World::new(seed, flaw, false).run();
+        (!verdict.violations.is_empty()).then_some((seed, verdict.violations))
+    })
+}
+
+#[test]
+fn no_schedule_breaks_a_promise() {
+    if let Some(seed) = number("BATON_SIMULATION_SEED") {
+        let verdict = World::new(seed, Flaw::None, true).run();
+        println!("{}", verdict.trace.join("\n"));
+        assert!(verdict.violations.is_empty(), "seed {seed}: {:#?}", verdict.violations);
+        return;
+    }
+    let seeds = number("BATON_SIMULATION_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(0);
+    let run = || {
+        let mut census: BTreeMap<&'static str, u64> = BTreeMap::new();
+        let mut happenings = 0;
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds {
+                return (happenings, census);
+            }
+            let verdict = World::new(seed, Flaw::None, false).run();
+            assert!(
+                verdict.violations.is_empty(),
+                "seed {seed}: {:#?}\nBATON_SIMULATION_SEED={seed} cargo test --test simulation no_schedule -- --nocapture",
+                verdict.violations
+            );
+            happenings += u64::from(verdict.happenings);
+            for word in verdict.census {
+                *census.entry(word).or_default() += 1;
+            }
+        }
+    };
+    let (happenings, census) = run();
+    println!("{seeds} seeds, {happenings} happenings, {census:?}");
+}
+
+/// Each broken rule must be noticed, and soon, for what it breaks.
+#[test]
+fn every_broken_rule_is_noticed() {
+    for (flaw, breaks) in [
+        (Flaw::AcknowledgesEarly, "was acknowledged before it was stored"),
+        (Flaw::SendsEarly, "was sent before that was durable"),
+        (Flaw::NoFencing, "wrote after another had taken over"),
+        (Flaw::NoRevisionCheck, "had ended, and was changed"),
+        (Flaw::ResendsBlindly, "was given"),
+        (Flaw::ForgetsOwedReplies, "its reply was not written"),
+        (Flaw::TakesPositionsEarly, "was read 0 times"),
+        (Flaw::NeverTakesOver, "never ended"),
+        (Flaw::CompletesOnAcknowledgement, "nobody ever answered"),
+        (Flaw::LosesWhatAStaleActorWasTold, "x"),
+        (Flaw::NoAlarms, "never ended"),
+    ] {
+        let found = search(flaw, 500);
+        println!("{flaw:?} {breaks}: {found:?}");
+    }
+}
