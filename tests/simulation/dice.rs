@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use baton::domain::Timestamp;
 
-/// SplitMix64: the same numbers on every machine, for ever.
+/// `SplitMix64`: the same numbers on every machine, for ever.
 pub(crate) struct Dice(u64);
 
 impl Dice {

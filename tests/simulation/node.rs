@@ -1,5 +1,7 @@
 //! A node: its life and death, and what its supervisor does (`src/delegation/supervisor.rs`).
 
+mod others;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use crate::writer::short;
 
 /// How long a node must hear without a break before it holds another's silence against it.
 const HEARING: Duration = Duration::from_secs(10);
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_mins(1);
 const RELOAD: Duration = Duration::from_millis(500);
 
 /// What happens within a node. All of it is lost with the process.
@@ -63,8 +65,14 @@ pub(crate) enum Patience {
 /// Whom to tell what became of a write.
 #[derive(Clone)]
 pub(crate) enum Ack {
-    Actor { key: DelegationKey, number: u64 },
-    Begin { order: usize, delegation: Box<NewDelegation> },
+    Actor {
+        key: DelegationKey,
+        number: u64,
+    },
+    Begin {
+        order: usize,
+        delegation: Box<NewDelegation>,
+    },
     Nobody,
 }
 
@@ -171,7 +179,10 @@ impl World {
         if !host.up {
             return;
         }
-        *host = Node { boot: host.boot + 1, ..Node::default() };
+        *host = Node {
+            boot: host.boot + 1,
+            ..Node::default()
+        };
         self.note(|| format!("node {node} is dead"));
         let delay = self.dice.millis(100, 70_000);
         self.after(delay, Happening::Fault(crate::world::Fault::Restart(node)));
@@ -223,6 +234,7 @@ impl World {
             }
             Local::Renew => self.renew(node),
             Local::Fenced => {
+                self.count("fenced");
                 self.note(|| format!("node {node} is fenced"));
                 self.crash(node);
             }
@@ -244,7 +256,7 @@ impl World {
             Local::Begin(order) => self.begin(node, order),
             Local::Tell(tell) => self.tell(node, tell),
             Local::Rebuilt { key, loaded } => self.rebuilt(node, &key, loaded),
-            Local::ToActor { key, number, word } => self.to_actor(node, &key, number, word),
+            Local::ToActor { key, number, word } => self.deliver(node, &key, number, word),
             Local::Ring { target, due } => self.ring(node, target, due),
         }
     }
@@ -255,109 +267,28 @@ impl World {
         }
     }
 
-    // ---- other nodes
-
-    fn look(&mut self, node: usize) {
-        self.locally_after(LEASE / 4, node, Local::Look);
-        let id = self.nodes[node].id;
-        let hears = self.now.since(self.nodes[node].hearing_since) >= HEARING;
-        let holds = self.store.nodes.get(&id).is_some_and(|lease| lease.holder == id);
-        if self.away || self.flaw == Flaw::NeverTakesOver {
-            return;
-        }
-        if hears && holds {
-            let gone = self.store.take_over(id, self.now, false);
-            if !gone.is_empty() {
-                self.note(|| format!("node {node} takes over from {gone:?}"));
-            }
-            self.gone.extend(gone);
-        }
-        let held = self.store.held_by(id);
-        let novel: Vec<NodeId> = held.difference(&self.nodes[node].owned).copied().collect();
-        self.nodes[node].owned.extend(&novel);
-        if novel.is_empty() {
-            return;
-        }
-        let live = self.live(|owner| novel.contains(&owner));
-        let delay = self.soon();
-        self.locally_after(delay, node, Local::Recover(live));
-    }
-
-    fn live(&self, of: impl Fn(NodeId) -> bool) -> Vec<Stored> {
-        let live = self.store.delegations.values();
-        live.filter(|stored| of(stored.owner) && !stored.life.status().is_terminal())
-            .cloned()
-            .collect()
-    }
-
-    /// A guest that came before this node took over gives way.
-    fn recover(&mut self, node: usize, page: Vec<Stored>) {
-        for stored in page {
-            let key = stored.terms.key.clone();
-            match self.nodes[node].actors.get(&key) {
-                Some(actor) if !actor.guest => continue,
-                Some(_) => self.dismiss(node, &key, false),
-                None if self.nodes[node].reviving.contains_key(&key) => continue,
-                None => {}
-            }
-            self.start_actor(node, stored, Start::Restored);
-        }
-    }
-
-    /// Whatever is live, owned, and has no actor.
-    fn sweep(&mut self, node: usize) {
-        self.locally_after(SWEEP, node, Local::Sweep);
-        let owned = self.nodes[node].owned.clone();
-        for stored in self.live(|owner| owned.contains(&owner)) {
-            let key = &stored.terms.key;
-            if !self.nodes[node].actors.contains_key(key) {
-                self.revive(node, key, None);
-            }
-        }
-    }
-
-    fn deliver_owed(&mut self, node: usize) {
-        self.locally_after(Duration::from_secs(5), node, Local::DeliverOwed);
-        if self.flaw == Flaw::ForgetsOwedReplies || self.away {
-            return;
-        }
-        let owed = self.store.delegations.values();
-        let owed: Vec<Write> = owed
-            .filter(|stored| stored.reply == Reply::Owed)
-            .filter_map(|stored| match &stored.life.state {
-                State::Ended(ended) => Some(Write::DeliverOwed {
-                    key: stored.terms.key.clone(),
-                    reply: Box::new(reply_row(&stored.terms, &ended.ending, ended.at)),
-                }),
-                _ => None,
-            })
-            .collect();
-        for write in owed {
-            self.command(node, write);
-        }
-    }
-
-    pub(crate) fn command(&mut self, node: usize, write: Write) {
-        let append = Append {
-            write,
-            patience: Patience::Command,
-            ack: Ack::Nobody,
-            guest: false,
-        };
-        self.submit(node, append);
-    }
-
     // ---- beginnings
 
     fn begin(&mut self, node: usize, order: usize) {
         let delegation = self.new_delegation(order);
         let feed = accepted_feed(&delegation, "target");
-        self.note(|| format!("node {node}: order {order} as {}", short(&delegation.terms.key)));
-        let accept = Accept { delegation: delegation.clone(), feed };
+        self.note(|| {
+            format!(
+                "node {node}: order {order} as {}",
+                short(&delegation.terms.key)
+            )
+        });
+        let accept = Accept {
+            delegation: delegation.clone(),
+            feed,
+        };
         let append = Append {
             write: Write::Accept(Box::new(accept)),
             patience: Patience::Command,
-            ack: Ack::Begin { order, delegation: Box::new(delegation) },
+            ack: Ack::Begin {
+                order,
+                delegation: Box::new(delegation),
+            },
             guest: false,
         };
         self.submit(node, append);
@@ -393,10 +324,13 @@ impl World {
                 self.acknowledge_order(order, &key);
             }
             Acceptance::Replayed { id, status } => {
-                let key = DelegationKey { id: id.clone(), ..key };
+                let key = DelegationKey {
+                    id: id.clone(),
+                    ..key
+                };
                 let owner = self.store.delegations.get(&key).map(|stored| stored.owner);
-                let owned = owner.is_some_and(|owner| self.nodes[node].owned.contains(&owner));
-                if owned && !status.is_terminal() && !self.nodes[node].actors.contains_key(&key) {
+                let ours = owner.is_some_and(|owner| self.nodes[node].owned.contains(&owner));
+                if ours && !status.is_terminal() && !self.nodes[node].actors.contains_key(&key) {
                     self.revive(node, &key, None);
                 }
                 self.acknowledge_order(order, &key);
@@ -416,7 +350,7 @@ impl World {
         let key = tell.key.clone();
         self.note(|| format!("node {node} hears of {}: {:?}", short(&key), tell.event));
         match self.number_of(node, &key) {
-            Some(number) => self.to_actor(node, &key, number, Word::Tell(tell)),
+            Some(number) => self.deliver(node, &key, number, Word::Tell(tell)),
             None => self.revive(node, &key, Some(tell)),
         }
     }
@@ -452,10 +386,9 @@ impl World {
             let start = if owned { Start::Restored } else { Start::Guest };
             self.start_actor(node, *stored, start);
         }
-        for tell in waiting {
-            if let Some(number) = self.number_of(node, key) {
-                self.to_actor(node, key, number, Word::Tell(tell));
-            }
+        let stored = self.number_of(node, key).is_some();
+        for tell in waiting.into_iter().filter(|_| stored) {
+            self.tell(node, tell);
         }
     }
 
@@ -468,9 +401,14 @@ impl World {
         let number = host.newest;
         let key = stored.terms.key.clone();
         self.note(|| format!("node {node}: {start:?} actor {number} for {}", short(&key)));
+        self.count(match start {
+            Start::Fresh => "fresh",
+            Start::Restored => "restored",
+            Start::Guest => "guest",
+        });
         let actor = Actor::new(number, stored, start);
         self.nodes[node].actors.insert(key.clone(), actor);
-        self.to_actor(node, &key, number, Word::Started);
+        self.deliver(node, &key, number, Word::Started);
     }
 
     /// The actor is gone; what it was told is told to the next one.

@@ -18,7 +18,11 @@ pub(crate) enum Errand {
     Order(usize),
     /// Somebody says something of some delegation.
     Meddle,
-    Report { key: DelegationKey, text: String, tries: u32 },
+    Report {
+        key: DelegationKey,
+        text: String,
+        tries: u32,
+    },
     Fetch(usize, Position),
     Beat(usize),
     Presence(usize, Presence),
@@ -92,14 +96,18 @@ impl World {
                     Redelivery::Never,
                     Redelivery::Always,
                 ]),
-                origin: if recorded { Origin::Recorded } else { Origin::Delegated },
+                origin: if recorded {
+                    Origin::Recorded
+                } else {
+                    Origin::Delegated
+                },
                 lasts: self.dice.millis(20_000, 400_000),
                 priority: self.dice.pick(&[10, 50, 50, 100]),
                 key: keyed.then(|| (format!("key {number}"), fingerprint)),
                 tries: 0,
                 over: false,
             });
-            let at = self.dice.instant(START, START.plus(Duration::from_secs(60)));
+            let at = self.dice.instant(START, START.plus(Duration::from_mins(1)));
             self.at(at, Happening::WithPeople(Errand::Order(order)));
         }
         for _ in 0..self.dice.below(3) {
@@ -160,13 +168,19 @@ impl World {
     /// Sends it, perhaps twice; the network may lose it. Without a key nobody can tell whether it was accepted: then it
     /// is not sent for ever.
     fn order(&mut self, order: usize) {
-        let Order { over, tries, key, .. } = &mut self.orders[order];
+        let Order {
+            over, tries, key, ..
+        } = &mut self.orders[order];
         *tries += 1;
         *over |= *tries > if key.is_some() { 12 } else { 2 };
         if *over {
             return;
         }
-        let copies = if self.dice.chance(self.faults.doubled) { 2 } else { 1 };
+        let copies = if self.dice.chance(self.faults.doubled) {
+            2
+        } else {
+            1
+        };
         for _ in 0..copies {
             let node = self.dice.place(self.nodes.len());
             let delay = self.dice.millis(0, 20);
@@ -188,7 +202,10 @@ impl World {
         };
         NewDelegation {
             terms: Terms {
-                key: DelegationKey { caller: order.caller, id },
+                key: DelegationKey {
+                    caller: order.caller,
+                    id,
+                },
                 target: Some(self.targets[order.target].workspace),
                 origin: order.origin,
                 redelivery: order.redelivery,
@@ -211,7 +228,10 @@ impl World {
     pub(crate) fn acknowledge_order(&mut self, order: usize, key: &DelegationKey) {
         self.note(|| format!("order {order}: yes, {}", short(key)));
         if !self.store.delegations.contains_key(key) {
-            self.violation(format!("{} was acknowledged before it was stored", short(key)));
+            self.violation(format!(
+                "{} was acknowledged before it was stored",
+                short(key)
+            ));
         }
         self.promised.insert(key.clone());
         if !self.dice.chance(self.faults.lost) {
@@ -238,11 +258,20 @@ impl World {
             return;
         }
         let place = self.dice.place(self.store.delegations.len());
-        let Some((key, stored)) = self.store.delegations.iter().nth(place) else { return };
-        let (key, asks) = (key.clone(), matches!(stored.life.state, State::InputRequired(_)));
+        let Some((key, stored)) = self.store.delegations.iter().nth(place) else {
+            return;
+        };
+        let (key, asks) = (
+            key.clone(),
+            matches!(stored.life.state, State::InputRequired(_)),
+        );
         let (event, claim) = self.some_word(&key, asks);
         self.note(|| format!("somebody says of {}: {event:?}", short(&key)));
-        let copies = if self.dice.chance(self.faults.doubled) { 2 } else { 1 };
+        let copies = if self.dice.chance(self.faults.doubled) {
+            2
+        } else {
+            1
+        };
         for _ in 0..copies {
             self.say(&key, event.clone(), claim.clone());
         }
@@ -251,7 +280,12 @@ impl World {
     fn some_word(&mut self, key: &DelegationKey, asks: bool) -> (Event, Claim) {
         let choice = self.dice.below(20);
         if asks && choice > 4 {
-            return (Event::InputGiven { text: "that one".into() }, Claim::Nothing);
+            return (
+                Event::InputGiven {
+                    text: "that one".into(),
+                },
+                Claim::Nothing,
+            );
         }
         match choice {
             0 => {
@@ -261,17 +295,43 @@ impl World {
                 (Event::Reported(report), Claim::Ended)
             }
             1 => {
-                let report = Report::Failed { detail: "it broke".into() };
+                let report = Report::Failed {
+                    detail: "it broke".into(),
+                };
                 (Event::Reported(report), Claim::Ended)
             }
-            2 => (Event::Cancelled { reason: "enough".into() }, Claim::Ended),
-            3 => (Event::Dropped { detail: "stale".into() }, Claim::Nothing),
-            4 => (Event::InputGiven { text: "that one".into() }, Claim::Nothing),
+            2 => (
+                Event::Cancelled {
+                    reason: "enough".into(),
+                },
+                Claim::Ended,
+            ),
+            3 => (
+                Event::Dropped {
+                    detail: "stale".into(),
+                },
+                Claim::Nothing,
+            ),
+            4 => (
+                Event::InputGiven {
+                    text: "that one".into(),
+                },
+                Claim::Nothing,
+            ),
             5 => (Event::Fetched, Claim::Nothing),
             _ => {
-                let progress = Progress { message: Some("at it".into()), percent: Some(50) };
+                let progress = Progress {
+                    message: Some("at it".into()),
+                    percent: Some(50),
+                };
                 let by_target = self.dice.chance(70);
-                (Event::Heard { by_target, progress }, Claim::Nothing)
+                (
+                    Event::Heard {
+                        by_target,
+                        progress,
+                    },
+                    Claim::Nothing,
+                )
             }
         }
     }
@@ -284,18 +344,21 @@ impl World {
         }
         let (key, asker) = (key.clone(), Asker::Person(claim));
         let delay = self.dice.millis(0, 30);
-        let tell = Tell { key, event, asker, handovers: 0 };
+        let tell = Tell {
+            key,
+            event,
+            asker,
+            handovers: 0,
+        };
         self.locally_after(delay, node, Local::Tell(tell));
     }
 
-    pub(crate) fn report_later(
-        &mut self,
-        key: &DelegationKey,
-        at: Timestamp,
-        text: String,
-    ) {
+    pub(crate) fn report_later(&mut self, key: &DelegationKey, at: Timestamp, text: String) {
         let (key, tries) = (key.clone(), 0);
-        self.at(at, Happening::WithPeople(Errand::Report { key, text, tries }));
+        self.at(
+            at,
+            Happening::WithPeople(Errand::Report { key, text, tries }),
+        );
     }
 
     /// A target reports, and again until it is over.
@@ -304,9 +367,18 @@ impl World {
         if live.is_none_or(|stored| stored.life.status().is_terminal()) || tries > 20 {
             return;
         }
-        let report = Report::Completed { text: text.as_str().into() };
+        let report = Report::Completed {
+            text: text.as_str().into(),
+        };
         self.say(&key, Event::Reported(report), Claim::Ended);
-        self.later(20_000, Errand::Report { key, text, tries: tries + 1 });
+        self.later(
+            20_000,
+            Errand::Report {
+                key,
+                text,
+                tries: tries + 1,
+            },
+        );
     }
 
     /// A poll-mode target reads its inbox.
@@ -320,7 +392,9 @@ impl World {
         let mut last = after;
         for (position, id, caller) in found {
             last = position;
-            let (Some(id), Some(caller)) = (id, caller) else { continue };
+            let (Some(id), Some(caller)) = (id, caller) else {
+                continue;
+            };
             let key = DelegationKey { caller, id };
             let text = format!("fetched and answered {}", key.id);
             self.given.insert((key.clone(), text.clone()));
@@ -332,11 +406,14 @@ impl World {
     }
 
     /// A node answers. What it says must be so in the store at this very moment.
-    pub(crate) fn answer(&mut self, node: usize, tell: &Tell, told: Told) {
+    pub(crate) fn answer(&mut self, node: usize, tell: &Tell, told: &Told) {
         match &tell.asker {
             Asker::Nobody => {}
-            Asker::Call(_) if told == Told::Unavailable => {
-                let again = Tell { handovers: 0, ..tell.clone() };
+            Asker::Call(_) if *told == Told::Unavailable => {
+                let again = Tell {
+                    handovers: 0,
+                    ..tell.clone()
+                };
                 let delay = Duration::from_millis(500);
                 self.locally_after(delay, node, Local::Tell(again));
             }
@@ -349,7 +426,7 @@ impl World {
                 }
             }
             Asker::Person(claim) => {
-                if let Some(wrong) = self.contradicts(&tell.key, claim, &told) {
+                if let Some(wrong) = self.contradicts(&tell.key, claim, told) {
                     self.violation(wrong);
                 }
             }
@@ -391,14 +468,20 @@ impl World {
         let replies = |world: &Self, after: Position| -> Vec<(Position, DelegationId)> {
             let rows = world.store.feed_of(workspace, after);
             let rows = rows.filter(|(_, row)| row.activity_type == ActivityType::A2aReceive);
-            rows.filter_map(|(position, row)| Some((position, row.delegation.clone()?))).collect()
+            rows.filter_map(|(position, row)| Some((position, row.delegation.clone()?)))
+                .collect()
         };
         let cursor = self.readers[reader].cursor;
         for (position, id) in replies(self, cursor) {
             self.readers[reader].cursor = position;
             *self.readers[reader].seen.entry(id).or_default() += 1;
         }
-        let acknowledged = self.store.acknowledged.get(&workspace).copied().unwrap_or_default();
+        let acknowledged = self
+            .store
+            .acknowledged
+            .get(&workspace)
+            .copied()
+            .unwrap_or_default();
         let inbox = replies(self, acknowledged);
         let upto = inbox.last().map(|(position, _)| *position);
         for (_, id) in inbox {

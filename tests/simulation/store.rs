@@ -406,7 +406,8 @@ impl ModelStore {
             if let Some(State::Ended(ended)) = before
                 && !matches!(&after.life.state, State::Ended(now) if now.ending == ended.ending)
             {
-                self.broken.push(format!("{} had ended, and was changed", key.id));
+                self.broken
+                    .push(format!("{} had ended, and was changed", key.id));
             }
         }
         self.delegations.extend(stage.changed);

@@ -1,5 +1,7 @@
 //! The targets, and the network between them and the nodes, which loses, delays, doubles and reorders.
 
+mod work;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -117,20 +119,37 @@ impl World {
                 forgets: self.dice.chance(15),
             };
             self.note(|| {
-                let Target { kind, deduplicates, cap, .. } = &target;
+                let Target {
+                    kind,
+                    deduplicates,
+                    cap,
+                    ..
+                } = &target;
                 format!("target {number}: {kind:?}, deduplicates: {deduplicates}, cap {cap}")
             });
             self.targets.push(target);
             let away = self.dice.pick(&[Presence::NoAddress, Presence::Offline]);
             if self.dice.chance(25) {
-                let from = self.dice.instant(START, START.plus(Duration::from_secs(40)));
-                let to = self.dice.instant(from, START.plus(Duration::from_secs(110)));
+                let from = self
+                    .dice
+                    .instant(START, START.plus(Duration::from_secs(40)));
+                let to = self
+                    .dice
+                    .instant(from, START.plus(Duration::from_secs(110)));
                 self.at(from, Happening::WithPeople(Errand::Presence(number, away)));
-                self.at(to, Happening::WithPeople(Errand::Presence(number, Presence::Online)));
+                self.at(
+                    to,
+                    Happening::WithPeople(Errand::Presence(number, Presence::Online)),
+                );
             }
             if self.dice.chance(4) {
-                let at = self.dice.instant(START, START.plus(Duration::from_secs(119)));
-                self.at(at, Happening::WithPeople(Errand::Presence(number, Presence::Removed)));
+                let at = self
+                    .dice
+                    .instant(START, START.plus(Duration::from_secs(119)));
+                self.at(
+                    at,
+                    Happening::WithPeople(Errand::Presence(number, Presence::Removed)),
+                );
             }
         }
     }
@@ -164,7 +183,9 @@ impl World {
     }
 
     pub(crate) fn deduplicates(&self, terms: &Terms) -> bool {
-        let declared = self.target_of(terms).is_some_and(|(_, target)| target.deduplicates);
+        let declared = self
+            .target_of(terms)
+            .is_some_and(|(_, target)| target.deduplicates);
         declared || self.flaw == Flaw::ResendsBlindly
     }
 
@@ -191,7 +212,7 @@ impl World {
         terms: &Terms,
         attempt: Attempt,
         route: Route,
-        input: Option<RemoteTaskId>,
+        is_input: bool,
     ) {
         let key = terms.key.clone();
         self.note(|| format!("node {node} sends {} attempt {attempt}", short(&key)));
@@ -215,7 +236,7 @@ impl World {
             key,
             attempt,
             redelivery: terms.redelivery,
-            is_input: input.is_some(),
+            is_input,
         };
         let delay = self.latency();
         let target = route.target;
@@ -223,17 +244,9 @@ impl World {
     }
 
     /// Sends the caller's answer to the target's question.
-    pub(crate) fn go_on(
-        &mut self,
-        node: usize,
-        terms: &Terms,
-        attempt: Attempt,
-        task: Option<RemoteTaskId>,
-        found: Result<Route, Unready>,
-    ) {
-        let task = task.unwrap_or_else(|| RemoteTaskId("none".into()));
-        if let Ok(route) = found {
-            self.call(node, terms, attempt, route, Some(task));
+    pub(crate) fn go_on(&mut self, node: usize, terms: &Terms, attempt: Attempt) {
+        if let Ok(route) = self.find_way(terms) {
+            self.call(node, terms, attempt, route, true);
         } else {
             self.nodes[node].calls.push((terms.key.clone(), attempt));
             let delay = Duration::from_millis(1);
@@ -246,8 +259,16 @@ impl World {
         self.dice.millis(1, if slow { 15_000 } else { 50 })
     }
 
-    fn not_delivered(&mut self, node: usize, key: DelegationKey, attempt: Attempt, delay: Duration) {
-        let outcome = Outcome::NotDelivered { detail: "refused".into() };
+    fn not_delivered(
+        &mut self,
+        node: usize,
+        key: DelegationKey,
+        attempt: Attempt,
+        delay: Duration,
+    ) {
+        let outcome = Outcome::NotDelivered {
+            detail: "refused".into(),
+        };
         self.bring_back(node, key, attempt, outcome, delay);
     }
 
@@ -259,9 +280,15 @@ impl World {
         delay: Duration,
         target_deduplicates: bool,
     ) {
-        let class = self.dice.pick(&[ErrorClass::OutcomeUnknown, ErrorClass::Truncated]);
+        let class = self
+            .dice
+            .pick(&[ErrorClass::OutcomeUnknown, ErrorClass::Truncated]);
         let detail = "broken off".into();
-        let outcome = Outcome::DeliveredUnknown { class, detail, target_deduplicates };
+        let outcome = Outcome::DeliveredUnknown {
+            class,
+            detail,
+            target_deduplicates,
+        };
         self.bring_back(node, key, attempt, outcome, delay);
     }
 
@@ -278,176 +305,39 @@ impl World {
             Outcome::Busy { .. } | Outcome::TargetQueued | Outcome::NonFinal { .. }
                 if self.flaw == Flaw::CompletesOnAcknowledgement =>
             {
-                Outcome::Answered { text: "queued".into() }
+                Outcome::Answered {
+                    text: "queued".into(),
+                }
             }
             outcome => outcome,
         };
         if let Outcome::Answered { text } = &outcome {
             let (boot, text) = (self.nodes[node].boot, text.to_string());
-            let heard = Heard { at: self.now.plus(delay), node, boot, attempt, text };
+            let heard = Heard {
+                at: self.now.plus(delay),
+                node,
+                boot,
+                attempt,
+                text,
+            };
             self.heard.push((key.clone(), heard));
         }
         let event = Event::Called { attempt, outcome };
         let asker = Asker::Call(attempt);
-        let tell = Tell { key, event, asker, handovers: 0 };
+        let tell = Tell {
+            key,
+            event,
+            asker,
+            handovers: 0,
+        };
         if self.dice.chance(self.faults.doubled) {
             let again = self.dice.millis(0, 20_000);
-            let echo = Tell { asker: Asker::Nobody, ..tell.clone() };
+            let echo = Tell {
+                asker: Asker::Nobody,
+                ..tell.clone()
+            };
             self.locally_after(delay + again, node, Local::Tell(echo));
         }
         self.locally_after(delay, node, Local::Tell(tell));
-    }
-
-    // ---- at the target
-
-    pub(crate) fn at_target(&mut self, target: usize, delivery: Delivery) {
-        let Some((at, outcome)) = self.respond(target, &delivery) else { return };
-        let deduplicates = self.targets[target].deduplicates || self.flaw == Flaw::ResendsBlindly;
-        let delay = at.since(self.now) + self.latency();
-        let Delivery { node, boot, key, attempt, .. } = delivery;
-        if self.nodes[node].boot != boot {
-            return;
-        }
-        if self.dice.chance(self.faults.lost) {
-            return self.unknown(node, key, attempt, delay, deduplicates);
-        }
-        self.bring_back(node, key, attempt, outcome, delay);
-    }
-
-    /// What the target says, and when.
-    fn respond(&mut self, target: usize, delivery: &Delivery) -> Option<(Timestamp, Outcome)> {
-        let now = self.now;
-        let key = &delivery.key;
-        if delivery.is_input {
-            return self.respond_to_input(target, key);
-        }
-        let kind = self.targets[target].kind;
-        let works = &self.targets[target].works;
-        let known = works.get(key).cloned();
-        let busy = works.values().any(|work| work.ends_at > now);
-        if kind == Kind::Alone && busy && known.is_none() {
-            let asks = self.dice.chance(50);
-            let retry_after = asks.then(|| self.dice.millis(1_000, 20_000));
-            return Some((now, Outcome::Busy { retry_after }));
-        }
-        let mut work = known.unwrap_or_else(|| self.new_work(kind, key));
-        work.taken += 1;
-        let promised_once = match delivery.redelivery {
-            Redelivery::Never => true,
-            Redelivery::IfIdempotent => !self.targets[target].deduplicates,
-            Redelivery::Always => false,
-        };
-        if promised_once && work.taken > 1 {
-            self.violation(format!("the target was given {} twice", short(key)));
-        }
-        if kind == Kind::Queues && work.taken == 1 {
-            self.report_later(key, work.ends_at, work.text.clone());
-        }
-        self.targets[target].works.insert(key.clone(), work.clone());
-        let task = Some(RemoteTaskId(format!("task-{}", short(key)).into()));
-        let non_final = |task, phase| Some((now, Outcome::NonFinal { task, phase }));
-        let answered = Outcome::Answered { text: work.text.as_str().into() };
-        let over = work.ends_at <= now && !work.asking;
-        match kind {
-            Kind::Answers | Kind::Alone => Some((work.ends_at.max(now), answered)),
-            Kind::Tasks | Kind::Asks { .. } if over => Some((now, answered)),
-            Kind::Tasks => non_final(task, self.dice_phase()),
-            Kind::Asks { with_task } if work.asking => {
-                let text = "which one?".into();
-                non_final(task.filter(|_| with_task), WorkPhase::InputRequired { text })
-            }
-            Kind::Asks { with_task: true } => non_final(task, WorkPhase::Working),
-            Kind::Asks { with_task: false } => Some((work.ends_at.max(now), answered)),
-            Kind::Queues => Some((now, Outcome::TargetQueued)),
-            Kind::Refuses => {
-                let (class, detail) = (ErrorClass::Refused, "no".into());
-                Some((now, Outcome::Refused { class, detail }))
-            }
-            Kind::Silent | Kind::Polls => None,
-        }
-    }
-
-    fn dice_phase(&mut self) -> WorkPhase {
-        if self.dice.chance(50) {
-            WorkPhase::Submitted
-        } else {
-            WorkPhase::Working
-        }
-    }
-
-    fn new_work(&mut self, kind: Kind, key: &DelegationKey) -> Work {
-        let long = self.dice.chance(15);
-        let lasts = self.dice.millis(50, if long { 200_000 } else { 30_000 });
-        let text = format!("the answer to {}", key.id);
-        if !matches!(kind, Kind::Refuses | Kind::Silent) {
-            self.given.insert((key.clone(), text.clone()));
-        }
-        Work {
-            ends_at: self.now.plus(lasts),
-            asking: matches!(kind, Kind::Asks { .. }),
-            text,
-            taken: 0,
-        }
-    }
-
-    fn respond_to_input(&mut self, target: usize, key: &DelegationKey) -> Option<(Timestamp, Outcome)> {
-        let (now, lasts) = (self.now, self.dice.millis(50, 20_000));
-        let with_task = self.targets[target].kind == (Kind::Asks { with_task: true });
-        let Some(work) = self.targets[target].works.get_mut(key) else {
-            let (class, detail) = (ErrorClass::Refused, "no such task".into());
-            return Some((now, Outcome::Refused { class, detail }));
-        };
-        if std::mem::take(&mut work.asking) {
-            work.ends_at = now.plus(lasts);
-        }
-        if with_task {
-            let (task, phase) = (None, WorkPhase::Working);
-            return Some((now, Outcome::NonFinal { task, phase }));
-        }
-        let text = work.text.as_str().into();
-        Some((work.ends_at.max(now), Outcome::Answered { text }))
-    }
-
-    /// Asks for a task: how long that takes, and what is learned.
-    pub(crate) fn ask_target(
-        &mut self,
-        terms: &Terms,
-    ) -> (Duration, AskOutcome, bool) {
-        let (delay, lost) = (self.latency(), self.dice.chance(self.faults.lost));
-        let found = self.find_way(terms);
-        let reachable = found.is_ok_and(|route| self.targets[route.target].reachable);
-        let Some(route) = found.ok().filter(|_| reachable && !lost) else {
-            let later = AskOutcome::Later { retry_after: None, detail: "away".into() };
-            return (delay, later, false);
-        };
-        let target = &self.targets[route.target];
-        let outcome = match target.works.get(&terms.key) {
-            Some(work) if work.asking => {
-                let (task, text) = (None, "which one?".into());
-                let phase = WorkPhase::InputRequired { text };
-                AskOutcome::Told(Outcome::NonFinal { task, phase })
-            }
-            Some(work) if work.ends_at > self.now => {
-                let (task, phase) = (None, WorkPhase::Working);
-                AskOutcome::Told(Outcome::NonFinal { task, phase })
-            }
-            Some(work) if !target.forgets => {
-                let text = work.text.as_str().into();
-                AskOutcome::Told(Outcome::Answered { text })
-            }
-            _ => AskOutcome::NoSuchTask { detail: "forgotten".into() },
-        };
-        (delay, outcome, route.deduplicates)
-    }
-
-    /// Best effort: it stops, or it does not.
-    pub(crate) fn cancel_remote(&mut self, terms: &Terms) {
-        let stops = self.dice.chance(50);
-        if let Ok(route) = self.find_way(terms)
-            && let Some(work) = self.targets[route.target].works.get_mut(&terms.key)
-            && stops
-        {
-            work.ends_at = self.now;
-        }
     }
 }

@@ -56,6 +56,49 @@ impl Twins {
         }
     }
 
+    /// Somebody else calls: with a workspace, for the audit passes over callers that were purged.
+    fn begin_sequence(&mut self) {
+        let at = self.tick();
+        let id = WorkspaceId::mint();
+        let workspace = Workspace {
+            id,
+            name: "caller".to_owned(),
+            role: None,
+            tier: 1,
+            status: WorkspaceStatus::Online,
+            agent_card: None,
+            url: None,
+            parent: None,
+            runtime: "external".to_owned(),
+            delivery_mode: DeliveryMode::Push,
+            max_concurrent_tasks: 1,
+            can_delegate: true,
+            last_heartbeat_at: None,
+            last_error_rate: 0.0,
+            last_sample_error: None,
+            active_tasks: 0,
+            uptime_seconds: 0,
+            current_task: None,
+            monthly_spend: 0,
+            x: 0.0,
+            y: 0.0,
+            collapsed: false,
+            last_outbound_at: None,
+            created_at: at,
+            updated_at: at,
+        };
+        let (workspace, token, events) = (Box::new(workspace), None, Vec::new());
+        let write = Write::CreateWorkspace {
+            workspace,
+            token,
+            events,
+        };
+        self.writer.commit(&[write]).unwrap();
+        self.caller = id;
+        self.known.clear();
+        self.written.clear();
+    }
+
     fn tick(&mut self) -> Timestamp {
         self.now = self.now.plus(Duration::from_millis(1));
         self.now
@@ -67,9 +110,14 @@ impl Twins {
         let fingerprint = self.dice.pick(&[1, 1, 1, 2]);
         let delegation = NewDelegation {
             terms: Terms {
-                key: DelegationKey { caller: self.caller, id: DelegationId::mint() },
+                key: DelegationKey {
+                    caller: self.caller,
+                    id: DelegationId::mint(),
+                },
                 target: Some(WorkspaceId::mint()),
-                origin: self.dice.pick(&[Origin::Delegated, Origin::Recorded, Origin::Adopted]),
+                origin: self
+                    .dice
+                    .pick(&[Origin::Delegated, Origin::Recorded, Origin::Adopted]),
                 redelivery: Redelivery::default(),
                 priority: Priority::default(),
                 deadline: created_at.plus(Duration::from_hours(1)),
@@ -113,12 +161,20 @@ impl Twins {
                 let above = self.dice.below(20);
                 let last = self.model.last.0 - 10;
                 let upto = Position(last.saturating_add_unsigned(above));
-                Write::Acknowledge { workspace: self.caller, upto }
+                Write::Acknowledge {
+                    workspace: self.caller,
+                    upto,
+                }
             }
             5 if let Some(NewDelegation { terms, .. }) = self.some_known() => {
-                let ending = Ending::Completed { text: "owed".into() };
+                let ending = Ending::Completed {
+                    text: "owed".into(),
+                };
                 let reply = Box::new(reply_row(&terms, &ending, self.now));
-                Write::DeliverOwed { key: terms.key, reply }
+                Write::DeliverOwed {
+                    key: terms.key,
+                    reply,
+                }
             }
             _ => match self.some_known() {
                 Some(delegation) => self.advance(&delegation.terms),
@@ -150,19 +206,33 @@ impl Twins {
     }
 
     fn some_life(&mut self, at: Timestamp) -> Life {
-        let ended = |ending| State::Ended(Box::new(Ended { ending, at, late: None }));
+        let ended = |ending| {
+            State::Ended(Box::new(Ended {
+                ending,
+                at,
+                late: None,
+            }))
+        };
         let state = match self.dice.below(6) {
             0 => State::Working(Working::dispatched(at)),
             1 => {
                 let (waiting_for, until, trouble) = (WaitingFor::Busy, at, None);
-                State::Queued(Wait { waiting_for, until, trouble })
+                State::Queued(Wait {
+                    waiting_for,
+                    until,
+                    trouble,
+                })
             }
-            2 => ended(Ending::Completed { text: "done".into() }),
+            2 => ended(Ending::Completed {
+                text: "done".into(),
+            }),
             3 | 4 => {
                 let (class, detail) = (ErrorClass::Refused, "no".into());
                 ended(Ending::Failed { class, detail })
             }
-            _ => ended(Ending::Cancelled { reason: "enough".into() }),
+            _ => ended(Ending::Cancelled {
+                reason: "enough".into(),
+            }),
         };
         let attempt = Attempt(u32::try_from(self.dice.below(3)).unwrap_or(0));
         Life { attempt, state }
@@ -170,27 +240,39 @@ impl Twins {
 
     /// Now and then the database refuses rows of a kind, or takes them again.
     fn turn_refusal(&mut self) {
-        let kinds = [None, Some(ActivityType::A2aReceive), Some(ActivityType::Delegation)];
+        let kinds = [
+            None,
+            Some(ActivityType::A2aReceive),
+            Some(ActivityType::Delegation),
+        ];
         self.model.refuses = self.dice.pick(&kinds);
-        let mut sql = "DROP TRIGGER IF EXISTS refusal;".to_owned();
-        if let Some(kind) = self.model.refuses {
-            sql += &format!(
+        let refusal = self.model.refuses.map_or_else(String::new, |kind| {
+            format!(
                 "CREATE TRIGGER refusal BEFORE INSERT ON activity_logs WHEN NEW.activity_type = '{}' \
                  BEGIN SELECT RAISE(ABORT, 'a trigger said no'); END",
                 kind.as_str()
-            );
-        }
+            )
+        });
+        let sql = format!("DROP TRIGGER IF EXISTS refusal; {refusal}");
         self.connection.batch_execute(&sql).unwrap();
     }
 
     fn commit_some(&mut self) -> usize {
-        let writes: Vec<Write> = (0..=self.dice.below(4)).map(|_| self.some_write()).collect();
+        let writes: Vec<Write> = (0..=self.dice.below(4))
+            .map(|_| self.some_write())
+            .collect();
         let real = self.writer.commit(&writes).unwrap();
         let now = self.now;
-        let model = self.model.commit(self.node, now, None, &writes, None).unwrap();
+        let model = self
+            .model
+            .commit(self.node, now, None, &writes, None)
+            .unwrap();
         let words = |written: &[Written]| written.iter().map(word).collect::<Vec<_>>();
         assert_eq!(words(&real.written), words(&model), "{writes:#?}");
-        let telling = model.iter().filter(|written| !matches!(written, Written::Done)).count();
+        let telling = model
+            .iter()
+            .filter(|written| !matches!(written, Written::Done))
+            .count();
         self.written.extend(writes);
         telling
     }
@@ -272,9 +354,7 @@ fn the_model_of_the_store_is_the_store() {
     let mut twins = Twins::open();
     let mut told = 0;
     for _ in 0..SEQUENCES {
-        twins.caller = WorkspaceId::mint();
-        twins.known.clear();
-        twins.written.clear();
+        twins.begin_sequence();
         for _ in 0..BATCHES {
             if twins.dice.chance(20) {
                 twins.turn_refusal();

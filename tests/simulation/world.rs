@@ -15,7 +15,7 @@ use crate::target::{Delivery, Heard, Target};
 
 pub(crate) const START: Timestamp = Timestamp(1_800_000_000_000_000);
 /// How long faults go on.
-pub(crate) const TROUBLED: Duration = Duration::from_secs(120);
+pub(crate) const TROUBLED: Duration = Duration::from_mins(2);
 pub(crate) const LEASE: Duration = Duration::from_secs(40);
 /// How long everything is watched on, once all has ended.
 const AFTERMATH: Duration = Duration::from_secs(90);
@@ -94,6 +94,8 @@ pub(crate) struct World {
     /// The answers that arrived.
     pub(crate) heard: Vec<(DelegationKey, Heard)>,
     pub(crate) violations: Vec<String>,
+    /// What came about, by name: a rule that nothing ever tried is not proved.
+    census: BTreeMap<&'static str, u64>,
     trace: Option<Vec<String>>,
 }
 
@@ -119,13 +121,15 @@ impl World {
             faults,
             policy: Policy {
                 retry: RetryPolicy::default(),
-                give_up_after: Duration::from_secs(90),
+                give_up_after: Duration::from_secs(50),
                 stuck_after: Duration::from_secs(45),
             },
             push_replies: !dice.chance(10),
             store: ModelStore::new(flaw),
             away: false,
-            nodes: (0..dice.pick(&[1, 2, 2])).map(|_| Node::default()).collect(),
+            nodes: (0..dice.pick(&[1, 2, 2]))
+                .map(|_| Node::default())
+                .collect(),
             targets: Vec::new(),
             orders: Vec::new(),
             readers: Vec::new(),
@@ -134,6 +138,7 @@ impl World {
             given: BTreeSet::new(),
             heard: Vec::new(),
             violations: Vec::new(),
+            census: BTreeMap::new(),
             trace: traced.then(Vec::new),
             dice,
         };
@@ -165,7 +170,9 @@ impl World {
                 self.at(until, Happening::Fault(Fault::Thaw(node)));
             }
         }
-        let refused = self.dice.pick(&[ActivityType::A2aReceive, ActivityType::Delegation]);
+        let refused = self
+            .dice
+            .pick(&[ActivityType::A2aReceive, ActivityType::Delegation]);
         for (percent, bad, good, most) in [
             (30, Fault::DatabaseAway, Fault::DatabaseBack, 40_000),
             (30, Fault::Refuse(refused), Fault::Permit, 40_000),
@@ -214,11 +221,20 @@ impl World {
         if self.violations.is_empty() {
             self.judge();
         }
+        let ends: Vec<&'static str> = self
+            .store
+            .delegations
+            .values()
+            .map(|stored| outcome(&stored.life))
+            .collect();
+        for end in ends {
+            self.count(end);
+        }
         Verdict {
             violations: self.violations,
             trace: self.trace.unwrap_or_default(),
             happenings,
-            census: self.store.delegations.values().map(|stored| outcome(&stored.life)).collect(),
+            census: self.census,
         }
     }
 
@@ -228,13 +244,13 @@ impl World {
             Happening::AtDatabase { node, boot, batch } => self.at_database(node, boot, &batch),
             Happening::AtTarget { target, delivery } => self.at_target(target, delivery),
             Happening::WithPeople(errand) => self.with_people(errand),
-            Happening::Fault(fault) => self.befall(fault),
+            Happening::Fault(fault) => self.befall(&fault),
         }
     }
 
-    fn befall(&mut self, fault: Fault) {
+    fn befall(&mut self, fault: &Fault) {
         self.note(|| format!("== {fault:?}"));
-        match fault {
+        match *fault {
             Fault::Crash(node) if !self.calm => self.crash(node),
             Fault::Crash(_) => {}
             Fault::Restart(node) => self.start(node),
@@ -277,6 +293,10 @@ impl World {
 
     // ---- record
 
+    pub(crate) fn count(&mut self, what: &'static str) {
+        *self.census.entry(what).or_default() += 1;
+    }
+
     pub(crate) fn violation(&mut self, what: String) {
         self.note(|| format!("VIOLATION: {what}"));
         self.violations.push(what);
@@ -286,7 +306,12 @@ impl World {
         let now = self.now;
         if let Some(trace) = &mut self.trace {
             let millis = now.since(START).as_millis();
-            trace.push(format!("{:>7}.{:03} {}", millis / 1000, millis % 1000, what()));
+            trace.push(format!(
+                "{:>7}.{:03} {}",
+                millis / 1000,
+                millis % 1000,
+                what()
+            ));
         }
     }
 
@@ -315,8 +340,7 @@ pub(crate) struct Verdict {
     pub(crate) violations: Vec<String>,
     pub(crate) trace: Vec<String>,
     pub(crate) happenings: u32,
-    /// How each delegation ended, in a word.
-    pub(crate) census: Vec<&'static str>,
+    pub(crate) census: BTreeMap<&'static str, u64>,
 }
 
 fn outcome(life: &Life) -> &'static str {

@@ -102,7 +102,11 @@ impl World {
 
     /// None when fenced.
     fn transact(&mut self, batch: &Batch) -> Option<Vec<Written>> {
-        let writes: Vec<Write> = batch.appends.iter().map(|append| append.write.clone()).collect();
+        let writes: Vec<Write> = batch
+            .appends
+            .iter()
+            .map(|append| append.write.clone())
+            .collect();
         let written = self
             .store
             .commit(batch.node, self.now, batch.renewal, &writes, batch.reserved)
@@ -115,6 +119,9 @@ impl World {
         }
         for (append, written) in batch.appends.iter().zip(&written) {
             self.note(|| format!("committed {}: {written:?}", told(&append.write)));
+            if let Write::DeliverOwed { .. } = append.write {
+                self.count("owed");
+            }
             if let (Write::Advance(advance), Written::Advanced) = (&append.write, written) {
                 self.watch(advance);
             }
@@ -144,12 +151,7 @@ impl World {
         }
     }
 
-    pub(crate) fn written(
-        &mut self,
-        node: usize,
-        batch: &Batch,
-        result: Result<Vec<Written>, ()>,
-    ) {
+    pub(crate) fn written(&mut self, node: usize, batch: &Batch, result: Result<Vec<Written>, ()>) {
         self.nodes[node].writer.in_flight = false;
         let Ok(written) = result else {
             return self.write_failed(node, batch);
@@ -178,7 +180,12 @@ impl World {
         let writer = &mut self.nodes[node].writer;
         writer.failures += 1;
         let delay = RETRY_BASE * (1 << writer.failures.min(4));
-        let waiting: Vec<Append> = batch.appends.iter().cloned().chain(writer.buffer.drain(..)).collect();
+        let waiting: Vec<Append> = batch
+            .appends
+            .iter()
+            .cloned()
+            .chain(writer.buffer.drain(..))
+            .collect();
         let (changes, commands): (Vec<_>, Vec<_>) = waiting
             .into_iter()
             .partition(|append| append.patience == Patience::Change);

@@ -1,0 +1,126 @@
+//! Where a delegation stands towards its target (`src/delegation/actor/place.rs`).
+
+use std::cmp::Reverse;
+
+use baton::domain::*;
+
+use super::{Actor, Place, Route, Word};
+use crate::world::World;
+
+impl World {
+    pub(super) fn take_place(&mut self, node: usize, actor: &mut Actor, heard: bool) {
+        if let Some(place) = actor.place.as_ref().filter(|_| heard) {
+            self.target_spoke(node, place);
+        }
+        let Some(target) = actor.terms.target else {
+            return;
+        };
+        if actor.terms.origin != Origin::Delegated || actor.guest {
+            return;
+        }
+        let new = |granted| Place {
+            target,
+            ticket: Ticket {
+                priority: Reverse(actor.terms.priority),
+                since: actor.terms.created_at,
+                key: actor.terms.key.clone(),
+            },
+            granted,
+        };
+        match (&actor.life.state, &mut actor.place) {
+            (State::Pending, Some(_)) => {}
+            (State::Pending, None) => {
+                let place = new(false);
+                self.wait_in_line(node, actor.number, &place, self.now);
+                actor.place = Some(place);
+            }
+            (State::Queued(wait), Some(place)) if !wait.is_handed_over() => {
+                if !std::mem::take(&mut place.granted) {
+                    return;
+                }
+                match wait.waiting_for {
+                    WaitingFor::Busy => {
+                        self.place_failed(node, place, Hindrance::Busy, wait.until);
+                    }
+                    WaitingFor::Unreachable => {
+                        self.place_failed(node, place, Hindrance::Unreachable, wait.until);
+                    }
+                    _ => self.place_rests(node, place, wait.until),
+                }
+            }
+            (State::Queued(wait), None) if !wait.is_handed_over() => {
+                let place = new(false);
+                let tried = matches!(
+                    wait.waiting_for,
+                    WaitingFor::Busy | WaitingFor::Unreachable | WaitingFor::Redelivery
+                );
+                let own = tried && wait.trouble.is_some();
+                let until = if own { wait.until } else { self.now };
+                self.wait_in_line(node, actor.number, &place, until);
+                actor.place = Some(place);
+            }
+            (State::Working(_) | State::Stuck(_) | State::InputRequired(_), place) => {
+                if !place.as_ref().is_some_and(|place| place.granted) {
+                    let place = new(true);
+                    let before = actor.place.take();
+                    self.leave(node, before);
+                    self.occupy(node, actor.number, &place);
+                    actor.place = Some(place);
+                }
+            }
+            (State::Queued(_) | State::Ended(_), place) => {
+                let place = place.take();
+                self.leave(node, place);
+            }
+        }
+    }
+
+    pub(super) fn seek_way(&mut self, node: usize, actor: &mut Actor) {
+        let turn = actor.place.as_ref().is_some_and(|place| place.granted);
+        let sends = match &actor.life.state {
+            State::Pending => true,
+            State::Queued(wait) => !wait.is_handed_over(),
+            _ => false,
+        };
+        if !turn || !sends || actor.seeking || actor.way.is_some() {
+            return;
+        }
+        actor.seeking = true;
+        let found = self.find_way(&actor.terms);
+        if let (Some(cap), Some(target)) = (self.cap_of(&actor.terms), actor.terms.target) {
+            self.set_cap(node, target, cap);
+        }
+        let key = actor.key().clone();
+        self.word_soon(node, &key, actor.number, Word::Way(found));
+    }
+
+    pub(super) fn found_way(
+        &mut self,
+        node: usize,
+        actor: &mut Actor,
+        found: Result<Route, Unready>,
+    ) {
+        actor.seeking = false;
+        let event = match found {
+            Ok(route) => {
+                actor.way = Some(route);
+                Event::SlotGranted
+            }
+            Err(unready) => {
+                let why = match unready {
+                    Unready::NoAddress => Some(Hindrance::NoAddress),
+                    Unready::Offline => Some(Hindrance::Offline),
+                    _ => None,
+                };
+                if let (Some(place), Some(why)) = (&mut actor.place, why) {
+                    place.granted = false;
+                    let dice = self.dice.fraction();
+                    let until = self.now.plus(self.policy.retry.slow_delay(dice));
+                    self.place_failed(node, place, why, until);
+                }
+                Event::TargetUnready(unready)
+            }
+        };
+        self.learn(node, actor, event);
+    }
+}
