@@ -22,12 +22,17 @@ impl Context<'_> {
             {
                 Decision::Ignored(Ignored::StaleAttempt)
             }
-            State::Working(working) | State::Stuck(working) if working.input.is_some() => {
-                self.continued(working, outcome)
-            }
-            // The question came over this very call: that it failed can only be an echo, and the target has the task.
+            // The target has the task: that a call failed is an echo, or says nothing that asking after it will not.
             State::InputRequired(_) if leaves_open(outcome) => {
                 Decision::Ignored(Ignored::NothingNew)
+            }
+            State::Working(working) | State::Stuck(working)
+                if working.phase.task().is_some() && leaves_open(outcome) =>
+            {
+                Decision::Ignored(Ignored::NothingNew)
+            }
+            State::Working(working) | State::Stuck(working) if working.input.is_some() => {
+                self.continued(working, outcome)
             }
             State::Working(_) | State::InputRequired(_) | State::Stuck(_) => self.told(outcome),
         }
@@ -97,12 +102,9 @@ impl Context<'_> {
         self.rest(State::Working(working))
     }
 
-    /// What came of sending the caller's answer. Where that is not known, asking after the task will tell; without a
-    /// task only a try that never arrived may be repeated, and by the caller.
+    /// What came of sending the caller's answer for a question without a task: only a try that never arrived may be
+    /// repeated, and by the caller.
     fn continued(&self, working: &Working, outcome: &Outcome) -> Decision {
-        if leaves_open(outcome) && working.phase.task().is_some() {
-            return Decision::Ignored(Ignored::NothingNew);
-        }
         match (&working.input, outcome) {
             (Some(input), Outcome::NotDelivered { .. } | Outcome::Busy { .. }) => {
                 let text = Arc::clone(&input.question);
