@@ -81,7 +81,9 @@ pub(crate) enum Word {
     Deduplicates(bool),
     Silence(Option<Timestamp>),
     Linger,
+    /// Another node moved it on.
     Reload,
+    Reloaded(Box<Stored>),
 }
 
 pub(crate) struct Place {
@@ -287,9 +289,10 @@ impl World {
             }
             Word::Linger => self.proceed(node, actor),
             Word::Reload => actor.moved = true,
+            Word::Reloaded(stored) => self.reloaded(node, actor, stored),
         }
-        if actor.moved && actor.committing.is_none() && actor.end.is_none() {
-            actor.end = Some(End::Stale);
+        if actor.moved && !actor.held && actor.committing.is_none() && actor.end.is_none() {
+            self.reload(node, actor);
         }
     }
 
@@ -313,6 +316,29 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Goes on from what is stored, once that is read; until then nothing else is heard.
+    fn reload(&mut self, node: usize, actor: &mut Actor) {
+        actor.moved = false;
+        if let Some(stored) = self.store.delegations.get(actor.key()) {
+            actor.held = true;
+            let word = Word::Reloaded(Box::new(stored.clone()));
+            self.word_soon(node, &actor.terms.key, actor.number, word);
+        }
+    }
+
+    fn reloaded(&mut self, node: usize, actor: &mut Actor, stored: Box<Stored>) {
+        actor.held = false;
+        if stored.revision > actor.revision {
+            self.count("reloaded");
+            actor.life = stored.life;
+            actor.revision = stored.revision;
+            actor.incarnation = stored.incarnation.next();
+            actor.way = None;
+            self.take_place(node, actor, false);
+        }
+        self.proceed(node, actor);
     }
 
     fn begin_actor(&mut self, node: usize, actor: &mut Actor) {

@@ -16,6 +16,15 @@ pub(crate) struct Staffed {
     alarm: Option<Timestamp>,
 }
 
+/// What a try that came to nothing means for the line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Setback {
+    /// This delegation waits until then.
+    Own(Timestamp),
+    /// So do all.
+    All(Hindrance, Timestamp),
+}
+
 impl World {
     /// Changes a line, then tells those whose turn it is, and those who must wait.
     pub(crate) fn change(
@@ -41,12 +50,12 @@ impl World {
                 tell(&staffed.actors, &ticket, Word::Behind(why));
             }
         }
-        let due = staffed.line.next_due();
+        let due = staffed.line.next_due(now);
         let earlier = due.filter(|due| staffed.alarm.is_none_or(|alarm| *due < alarm));
         if let Some(due) = earlier {
             staffed.alarm = Some(due);
         }
-        if staffed.line.is_empty() {
+        if staffed.line.is_idle() {
             self.nodes[node].lines.remove(&target);
         } else if let Some(due) = earlier {
             let ring = Local::Ring { target, due };
@@ -91,12 +100,19 @@ impl World {
         node: usize,
         number: u64,
         place: &Place,
-        not_before: Timestamp,
+        setback: Option<Setback>,
     ) {
         let ticket = place.ticket.clone();
         self.change(node, place.target, |staffed, now, _, _| {
             staffed.actors.insert(ticket.clone(), number);
-            staffed.line.enter(ticket, not_before, now);
+            match setback {
+                None => staffed.line.enter(ticket, now, now),
+                Some(Setback::Own(until)) => staffed.line.enter(ticket, until, now),
+                Some(Setback::All(why, until)) => {
+                    staffed.line.enter(ticket, now, now);
+                    staffed.line.hold(why, until, now);
+                }
+            }
         });
     }
 
@@ -108,21 +124,11 @@ impl World {
         });
     }
 
-    pub(crate) fn place_failed(
-        &mut self,
-        node: usize,
-        place: &Place,
-        why: Hindrance,
-        until: Timestamp,
-    ) {
-        self.change(node, place.target, |staffed, now, _, _| {
-            staffed.line.failed(&place.ticket, why, until, now);
-        });
-    }
-
-    pub(crate) fn place_rests(&mut self, node: usize, place: &Place, until: Timestamp) {
-        self.change(node, place.target, |staffed, now, _, _| {
-            staffed.line.rest(&place.ticket, until, now);
+    /// Its try came to nothing: it waits again.
+    pub(crate) fn step_back(&mut self, node: usize, place: &Place, setback: Setback) {
+        self.change(node, place.target, |staffed, now, _, _| match setback {
+            Setback::Own(until) => staffed.line.rest(&place.ticket, until, now),
+            Setback::All(why, until) => staffed.line.failed(&place.ticket, why, until, now),
         });
     }
 

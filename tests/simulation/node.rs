@@ -81,7 +81,6 @@ pub(crate) struct Append {
     pub(crate) write: Write,
     pub(crate) patience: Patience,
     pub(crate) ack: Ack,
-    pub(crate) guest: bool,
 }
 
 /// A transaction on its way.
@@ -289,7 +288,6 @@ impl World {
                 order,
                 delegation: Box::new(delegation),
             },
-            guest: false,
         };
         self.submit(node, append);
     }

@@ -203,7 +203,7 @@ impl ModelStore {
     ) -> Result<Written, &'static str> {
         Ok(match write {
             Write::Accept(accept) => Written::Accepted(self.accept(node, accept, stage)),
-            Write::Advance(advance) => self.advance(advance, stage)?,
+            Write::Advance(advance) | Write::Visit(advance) => self.advance(advance, stage)?,
             Write::DeliverOwed { key, reply } => {
                 if let Some(mut stored) = self.find(stage, key).cloned()
                     && stored.reply == Reply::Owed
@@ -462,6 +462,7 @@ impl ModelStore {
             reply_promised: stored.reply != Reply::None,
             reply_owed: stored.reply == Reply::Owed,
             overdue: stored.terms.deadline < overdue_before,
+            prunable: false,
         });
         audited.collect()
     }

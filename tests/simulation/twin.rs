@@ -36,9 +36,9 @@ impl Twins {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("baton.db");
         let url = format!("sqlite://{}", path.display());
-        let (real, writer) = open(&url);
+        let (real, lease, writer) = open(&url);
         let mut model = ModelStore::new(Flaw::None);
-        let node = NodeId::mint();
+        let node = lease.node();
         model.join(node, Timestamp(0), Duration::MAX);
         Self {
             dice: Dice::new(7),
@@ -191,7 +191,7 @@ impl Twins {
         let incarnation = stored.map_or(Incarnation(0), |stored| stored.incarnation);
         let off = self.dice.pick(&[0, 0, 0, 0, -1, 1]);
         let life = self.some_life(at);
-        Write::Advance(Box::new(Advance {
+        let advance = Box::new(Advance {
             key: terms.key.clone(),
             revision: Revision(revision.0 + 1 + off),
             incarnation: Incarnation(incarnation.0.saturating_add(self.dice.pick(&[0, 0, 0, 1])))
@@ -202,7 +202,12 @@ impl Twins {
             at,
             raw_reply: None,
             told: true,
-        }))
+        });
+        if self.dice.chance(20) {
+            Write::Visit(advance)
+        } else {
+            Write::Advance(advance)
+        }
     }
 
     fn some_life(&mut self, at: Timestamp) -> Life {
@@ -318,7 +323,11 @@ impl Twins {
 
     fn compare_audits(&self) {
         let never = Timestamp(0);
-        let real = self.read(move |reader| reader.audit(None, 100_000, never));
+        let limits = AuditLimits {
+            overdue_before: never,
+            pruned_before: never,
+        };
+        let real = self.read(move |reader| reader.audit(None, 100_000, limits));
         assert_eq!(real, self.model.audited(never));
         assert!(real.len() > 100, "{}", real.len());
     }
@@ -329,16 +338,16 @@ fn begin(delegation: NewDelegation) -> Write {
     Write::Accept(Box::new(Accept { delegation, feed }))
 }
 
-fn open(url: &str) -> (Store, Box<dyn Writer>) {
+fn open(url: &str) -> (Store, Lease, Box<dyn Writer>) {
     let store = Store::open(&StoreOptions {
         url: url.to_owned(),
         read_connections: 1,
-        turn_wait: Duration::from_secs(30),
-        read_wait: Duration::from_secs(30),
+        read_budget: Duration::from_secs(30),
     });
     let store = store.unwrap();
-    let writer = store.writer().unwrap();
-    (store, writer)
+    let lease = store.join(Duration::from_hours(1)).unwrap();
+    let writer = store.writer(&lease).unwrap();
+    (store, lease, writer)
 }
 
 /// The reason of a refusal is the database's own.

@@ -122,15 +122,19 @@ impl World {
             if let Write::DeliverOwed { .. } = append.write {
                 self.count("owed");
             }
-            if let (Write::Advance(advance), Written::Advanced) = (&append.write, written) {
+            if let (Write::Advance(advance) | Write::Visit(advance), Written::Advanced) =
+                (&append.write, written)
+            {
                 self.watch(advance);
             }
         }
-        let moved = batch.appends.iter().filter(|append| append.guest);
-        let moved = moved.filter_map(|append| match &append.write {
-            Write::Advance(advance) => Some(advance.key.clone()),
-            _ => None,
-        });
+        let moved = batch
+            .appends
+            .iter()
+            .filter_map(|append| match &append.write {
+                Write::Visit(advance) => Some(advance.key.clone()),
+                _ => None,
+            });
         let moved: Vec<DelegationKey> = moved.collect();
         if !moved.is_empty() {
             self.notify(batch.node, &moved);
@@ -221,7 +225,7 @@ impl World {
 fn told(write: &Write) -> String {
     match write {
         Write::Accept(accept) => format!("accept {}", short(&accept.delegation.terms.key)),
-        Write::Advance(advance) => format!(
+        Write::Advance(advance) | Write::Visit(advance) => format!(
             "advance {} to {} {} r{} i{}",
             short(&advance.key),
             advance.life.attempt,

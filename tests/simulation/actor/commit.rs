@@ -92,20 +92,24 @@ impl World {
         let Some(committing) = &actor.committing else {
             return;
         };
+        let advance = Box::new(committing.advance.clone());
         let append = Append {
-            write: Write::Advance(Box::new(committing.advance.clone())),
+            write: if actor.guest {
+                Write::Visit(advance)
+            } else {
+                Write::Advance(advance)
+            },
             patience: Patience::Change,
             ack: Ack::Actor {
                 key: actor.key().clone(),
                 number: actor.number,
             },
-            guest: actor.guest,
         };
         self.submit(node, append);
     }
 
     pub(super) fn committed(&mut self, node: usize, actor: &mut Actor, committing: Committing) {
-        actor.life = committing.step.life;
+        let before = std::mem::replace(&mut actor.life, committing.step.life);
         actor.revision = committing.advance.revision;
         actor.took_over = false;
         if let Some(tell) = committing
@@ -117,7 +121,14 @@ impl World {
         if self.flaw != Flaw::SendsEarly {
             self.act(node, actor, committing.step.effect);
         }
-        self.take_place(node, actor, committing.heard);
+        if let Some(place) = actor.place.as_ref().filter(|_| committing.heard) {
+            self.target_spoke(node, place);
+        }
+        let tried = matches!(
+            before.state,
+            State::Working(_) | State::Stuck(_) | State::InputRequired(_)
+        );
+        self.take_place(node, actor, tried);
         self.proceed(node, actor);
     }
 
@@ -198,7 +209,7 @@ impl World {
     }
 
     pub(super) fn proceed(&mut self, node: usize, actor: &mut Actor) {
-        if actor.held || actor.moved || !self.nodes[node].up {
+        if actor.held || !self.nodes[node].up {
             return;
         }
         while actor.committing.is_none() {

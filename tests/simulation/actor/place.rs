@@ -5,13 +5,12 @@ use std::cmp::Reverse;
 use baton::domain::*;
 
 use super::{Actor, Place, Route, Word};
+use crate::line::Setback;
 use crate::world::World;
 
 impl World {
-    pub(super) fn take_place(&mut self, node: usize, actor: &mut Actor, heard: bool) {
-        if let Some(place) = actor.place.as_ref().filter(|_| heard) {
-            self.target_spoke(node, place);
-        }
+    /// Takes the place that the state asks for. `tried`: the delegation comes from the target.
+    pub(super) fn take_place(&mut self, node: usize, actor: &mut Actor, tried: bool) {
         let Some(target) = actor.terms.target else {
             return;
         };
@@ -31,32 +30,19 @@ impl World {
             (State::Pending, Some(_)) => {}
             (State::Pending, None) => {
                 let place = new(false);
-                self.wait_in_line(node, actor.number, &place, self.now);
+                self.wait_in_line(node, actor.number, &place, None);
                 actor.place = Some(place);
             }
             (State::Queued(wait), Some(place)) if !wait.is_handed_over() => {
-                if !std::mem::take(&mut place.granted) {
-                    return;
-                }
-                match wait.waiting_for {
-                    WaitingFor::Busy => {
-                        self.place_failed(node, place, Hindrance::Busy, wait.until);
-                    }
-                    WaitingFor::Unreachable => {
-                        self.place_failed(node, place, Hindrance::Unreachable, wait.until);
-                    }
-                    _ => self.place_rests(node, place, wait.until),
+                if tried {
+                    place.granted = false;
+                    let setback = setback(*wait).unwrap_or(Setback::Own(wait.until));
+                    self.step_back(node, place, setback);
                 }
             }
             (State::Queued(wait), None) if !wait.is_handed_over() => {
                 let place = new(false);
-                let tried = matches!(
-                    wait.waiting_for,
-                    WaitingFor::Busy | WaitingFor::Unreachable | WaitingFor::Redelivery
-                );
-                let own = tried && wait.trouble.is_some();
-                let until = if own { wait.until } else { self.now };
-                self.wait_in_line(node, actor.number, &place, until);
+                self.wait_in_line(node, actor.number, &place, setback(*wait));
                 actor.place = Some(place);
             }
             (State::Working(_) | State::Stuck(_) | State::InputRequired(_), place) => {
@@ -116,11 +102,22 @@ impl World {
                     place.granted = false;
                     let dice = self.dice.fraction();
                     let until = self.now.plus(self.policy.retry.slow_delay(dice));
-                    self.place_failed(node, place, why, until);
+                    self.step_back(node, place, Setback::All(why, until));
                 }
                 Event::TargetUnready(unready)
             }
         };
         self.learn(node, actor, event);
+    }
+}
+
+/// What waiting after a try means for the others in the line; none when it does not follow from a try.
+fn setback(wait: Wait) -> Option<Setback> {
+    match wait.waiting_for {
+        _ if wait.trouble.is_none() => None,
+        WaitingFor::Busy => Some(Setback::All(Hindrance::Busy, wait.until)),
+        WaitingFor::Unreachable => Some(Setback::All(Hindrance::Unreachable, wait.until)),
+        WaitingFor::Redelivery => Some(Setback::Own(wait.until)),
+        _ => None,
     }
 }

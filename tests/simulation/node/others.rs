@@ -102,7 +102,6 @@ impl World {
             write,
             patience: Patience::Command,
             ack: Ack::Nobody,
-            guest: false,
         };
         self.submit(node, append);
     }
