@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rules::{
-    BANNED, FILE_LINES_MAX, FUNCTION_LINES_MAX, README_LINES_MAX, Source, banned_words, long_file,
-    long_functions, test_files, too_long_to_read, unpaired, wrong_imports,
+    BANNED, FILE_LINES_MAX, FUNCTION_LINES_MAX, README_LINES_MAX, Source, banned_words, functions,
+    long_file, long_functions, test_files, too_long_to_read, unpaired, unproved, wrong_imports,
 };
 
 // ---- the rules, on this tree
@@ -83,6 +83,19 @@ fn the_readme_can_be_read() {
         !too_long_to_read(&text),
         "README.md has more than {README_LINES_MAX} lines"
     );
+}
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let text = fs::read_to_string(root().join("docs/GUARANTEES.md")).expect("the promises");
+    let folders = ["src", "tests"].map(|folder| files_below(&root().join(folder)));
+    let rust = folders.into_iter().flatten();
+    let rust = rust.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let known = rust
+        .flat_map(|path| functions(&fs::read_to_string(path).unwrap_or_default()))
+        .collect();
+    let complaints = unproved(&text, &known);
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
 // ---- the rules, on examples that break them
@@ -213,6 +226,16 @@ fn a_trace_of_a_machine_is_noticed() {
 #[test]
 fn a_long_readme_is_noticed() {
     assert!(too_long_to_read(&"\n".repeat(README_LINES_MAX + 1)));
+}
+
+#[test]
+fn a_promise_without_a_test_is_noticed() {
+    let known = functions("fn proof() {} fn other() {}");
+    let table = "| promise | proved by |\n|---|---|\n| one | `proof`, `lost` |\n| two | nobody |";
+    let complaints = unproved(table, &known);
+    assert_eq!(complaints.len(), 2, "{complaints:?}");
+    assert!(complaints[0].ends_with("lost"));
+    assert!(unproved("| `word` | `proof` and `other` |", &known).is_empty());
 }
 
 // ---- the tree

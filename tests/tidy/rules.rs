@@ -217,3 +217,28 @@ pub(crate) fn banned_words(path: &str, text: &str) -> Vec<String> {
 pub(crate) fn too_long_to_read(text: &str) -> bool {
     text.lines().count() > README_LINES_MAX
 }
+
+/// The names in the last column of the tables that are no function among `known`, and the rows that name none.
+pub(crate) fn unproved(text: &str, known: &BTreeSet<String>) -> Vec<String> {
+    let rows = text.lines().filter(|line| line.starts_with('|'));
+    let promises = rows.filter(|line| !line.starts_with("|---") && !line.contains("proved by"));
+    let mut complaints = Vec::new();
+    for row in promises {
+        let proofs = row.trim_end_matches('|').rsplit('|').next().unwrap_or("");
+        let mut names = proofs.split('`').skip(1).step_by(2).peekable();
+        if names.peek().is_none() {
+            complaints.push(format!("no test proves: {row}"));
+        }
+        let missing = names.filter(|name| !known.contains(*name));
+        complaints.extend(missing.map(|name| format!("there is no test {name}")));
+    }
+    complaints
+}
+
+/// The names of all functions of a text.
+pub(crate) fn functions(text: &str) -> BTreeSet<String> {
+    let code = blank(text);
+    words(&code, "fn ")
+        .filter_map(|start| identifier(&code[start + 3..]))
+        .collect()
+}
