@@ -306,6 +306,7 @@ impl DelegationActor {
     fn act(&mut self, effect: Option<Effect>) {
         let way = self.way.take();
         let task = self.task.take();
+        self.poll_task = None;
         match effect {
             Some(Effect::Send { attempt }) => {
                 if let Some((permit, route)) = way {

@@ -51,6 +51,8 @@ pub(super) struct Runtime {
     pub(super) store: Store,
     pub(super) client: A2aClient,
     pub(super) outbound: Arc<Semaphore>,
+    /// Places of their own for short questions, so that long calls never hold them up.
+    pub(super) asking: Arc<Semaphore>,
     pub(super) registry: Arc<Registry>,
     pub(super) lines: Arc<Lines>,
     pub(super) faults: Arc<Faults>,
@@ -70,7 +72,23 @@ impl Runtime {
         &self,
         terms: &Terms,
     ) -> Result<(OwnedSemaphorePermit, Route), Unready> {
-        let Ok(permit) = Arc::clone(&self.outbound).acquire_owned().await else {
+        self.find_way_among(&self.outbound, terms).await
+    }
+
+    /// The same, for a question after a task, or word that it is not wanted any more.
+    async fn find_way_to_ask(
+        &self,
+        terms: &Terms,
+    ) -> Result<(OwnedSemaphorePermit, Route), Unready> {
+        self.find_way_among(&self.asking, terms).await
+    }
+
+    async fn find_way_among(
+        &self,
+        places: &Arc<Semaphore>,
+        terms: &Terms,
+    ) -> Result<(OwnedSemaphorePermit, Route), Unready> {
+        let Ok(permit) = Arc::clone(places).acquire_owned().await else {
             return Err(Unready::AtCapacity);
         };
         let route = self.route(terms).await?;
@@ -90,8 +108,8 @@ impl Runtime {
         let Some(target) = target else {
             return Err(Unready::Removed);
         };
-        self.lines.set_cap(target.id, target.max_concurrent_tasks);
         if target.delivery_mode == DeliveryMode::Poll {
+            self.lines.set_cap(target.id, 0);
             return Err(Unready::Polls);
         }
         if !target.status.takes_calls() {
@@ -102,6 +120,7 @@ impl Runtime {
             .as_ref()
             .is_some_and(|card| declares_deduplication(&card.0));
         let url = target.url.ok_or(Unready::NoAddress)?.into();
+        self.lines.set_cap(target.id, target.max_concurrent_tasks);
         Ok(Route { url, deduplicates })
     }
 
@@ -176,8 +195,8 @@ impl Runtime {
                     None => runtime.task(&terms).await,
                 };
                 let message = Message::Task(task);
-                let called = runtime.call_now(&terms, route, attempt, message).await;
-                drop(permit);
+                let called = runtime.call_now(&terms, route, attempt, message);
+                let called = holding(permit, terms.deadline, called).await;
                 runtime.faults.pass(Point::AnswerReceived);
                 called
             }
@@ -204,9 +223,8 @@ impl Runtime {
                 };
                 let id = format!("{}:{}", terms.key.id, attempt.0).into();
                 let message = Message::Input { id, task, text };
-                let called = runtime.call_now(&terms, route, attempt, message).await;
-                drop(permit);
-                called
+                let called = runtime.call_now(&terms, route, attempt, message);
+                holding(permit, terms.deadline, called).await
             }
         };
         self.bring_back(terms, attempt, false, calling);
@@ -289,6 +307,21 @@ impl Runtime {
     }
 }
 
+/// Holds a place until the call is over or the deadline has passed: what only listens for a late answer takes no place
+/// from anybody.
+async fn holding(
+    place: OwnedSemaphorePermit,
+    deadline: Timestamp,
+    call: impl Future<Output = Called>,
+) -> Called {
+    tokio::pin!(call);
+    tokio::select! {
+        called = &mut call => return called,
+        () = tokio::time::sleep(deadline.since(clock::now())) => drop(place),
+    }
+    call.await
+}
+
 /// What came of a question after a task.
 pub(super) struct Asked {
     pub(super) outcome: AskOutcome,
@@ -304,7 +337,7 @@ impl Runtime {
             retry_after: None,
             detail: detail.into(),
         };
-        let way = self.find_way(terms).await;
+        let way = self.find_way_to_ask(terms).await;
         let (outcome, raw, target_deduplicates) = match way {
             Ok((_permit, route)) => {
                 let asked = self.client.ask(about(terms, &route, task)).await;
@@ -338,7 +371,7 @@ impl Runtime {
         let (runtime, terms) = (Arc::clone(self), Arc::clone(terms));
         tokio::spawn(async move {
             for tried in 1..=CANCEL_TRIES {
-                if let Ok((_permit, route)) = runtime.find_way(&terms).await
+                if let Ok((_permit, route)) = runtime.find_way_to_ask(&terms).await
                     && runtime
                         .client
                         .cancel(about(&terms, &route, task.clone()))

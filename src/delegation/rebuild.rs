@@ -70,9 +70,12 @@ impl Supervisor {
             Err(error) => {
                 tracing::warn!(delegation.id = %key, %error, "a delegation could not be read; trying again");
                 let again = key.clone();
-                context.run_later(RELOAD_DELAY, |supervisor, context| {
-                    supervisor.take_up(again, start, context);
-                });
+                // What cannot be read today cannot be read tomorrow.
+                if error.is_unavailable() {
+                    context.run_later(RELOAD_DELAY, |supervisor, context| {
+                        supervisor.take_up(again, start, context);
+                    });
+                }
                 Err(Error::UNAVAILABLE)
             }
         };

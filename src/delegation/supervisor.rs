@@ -25,6 +25,9 @@ use crate::persistence::{Patience, Persistence};
 use crate::store::{Acceptance, Loaded, Store, Write, Written};
 use crate::telemetry::{Effect, Progress, count};
 
+/// Most questions after tasks at once.
+const ASKING: usize = 256;
+
 /// What the supervisor and its actors work with.
 pub struct SupervisorSettings {
     /// The rules of waiting.
@@ -83,6 +86,7 @@ impl Supervisor {
             store: settings.store,
             client: settings.client,
             outbound: Arc::new(Semaphore::new(settings.max_outbound)),
+            asking: Arc::new(Semaphore::new(ASKING)),
             registry: Arc::clone(&registry),
             faults: settings.faults,
             delegations: OnceLock::new(),

@@ -70,9 +70,6 @@ fn read_error(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Outcom
         let retry_after = retry_after.or_else(|| body_retry_after.and_then(seconds));
         return Outcome::Busy { retry_after };
     }
-    // A 502, 503 or 504 without `busy` is no proof that the agent did not get the request: a gateway writes the same
-    // when the agent died in the middle of its work. Sending again could run the task twice (lessons D01, D07), and
-    // an answer did come, so it is not unknown either: it is a refusal that people can read.
     let said = error
         .and_then(|error| string(error).or_else(|| rpc_error_text(error)))
         .filter(|said| !said.trim().is_empty());
@@ -83,6 +80,14 @@ fn read_error(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Outcom
         Some(words) => format!("HTTP {status}: {words}"),
         None => format!("HTTP {status}"),
     };
+    // A gateway's own words: it got no answer, or none in time, and nobody can say what became of the request (rule 6).
+    if matches!(status, 502 | 504) {
+        return Outcome::DeliveredUnknown {
+            class: ErrorClass::OutcomeUnknown,
+            detail: clean(&detail),
+            target_deduplicates: false,
+        };
+    }
     refused(ErrorClass::Refused, &detail)
 }
 

@@ -20,6 +20,10 @@ const WIDE: usize = 1_024;
 /// refuses would be overtaken.
 const SETTLE: Duration = Duration::from_millis(250);
 
+/// A call to a target that could not be reached has surely come through when it has not failed for so long: it takes
+/// less to connect, unless `BATON_CONNECT_TIMEOUT_S` says otherwise.
+const CONNECTED: Duration = Duration::from_secs(15);
+
 /// A delegation's place in a line: the smaller is first.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Ticket {
@@ -99,6 +103,8 @@ pub struct Line {
     /// Those who are being tried, or whom the target works for.
     seated: HashSet<Ticket>,
     cap: Cap,
+    /// Who went ahead to look the target up.
+    scout: Option<Ticket>,
     /// How many may be seated, as the target has shown, or is being tried.
     window: Option<usize>,
     /// How many a busy target was seen to take.
@@ -124,6 +130,7 @@ impl Default for Line {
             untold: BTreeSet::new(),
             seated: HashSet::new(),
             cap: Cap::Unknown,
+            scout: None,
             window: None,
             proven: 0,
             unsettled_until: Timestamp::default(),
@@ -195,6 +202,9 @@ impl Line {
             self.unsettled_until = now.plus(SETTLE);
             self.fault = Some(why);
             self.grow_at = None;
+        } else {
+            // One goes and looks whether that has changed.
+            self.cap = Cap::Unknown;
         }
         self.closed = Some((until.max(closed_until), why));
     }
@@ -231,10 +241,18 @@ impl Line {
 
     fn reopen(&mut self, now: Timestamp, retry: &RetryPolicy, dice: f64) {
         let was = self.closed.take();
-        if let Some((_, Hindrance::Busy | Hindrance::Unreachable)) = was {
+        if was.is_some() && self.window.is_some() {
             self.window = Some(self.seated.len().saturating_add(1));
-            self.grow_at = Some(now.plus(retry.delay(self.failures, dice)));
+            self.grow_at = Some(self.next_growth(now, retry, dice));
         }
+    }
+
+    fn next_growth(&self, now: Timestamp, retry: &RetryPolicy, dice: f64) -> Timestamp {
+        let delay = retry.delay(self.failures.max(1), dice);
+        now.plus(match self.fault {
+            Some(Hindrance::Unreachable) => delay.max(CONNECTED),
+            Some(Hindrance::Busy | Hindrance::NoAddress | Hindrance::Offline) | None => delay,
+        })
     }
 
     /// Does what is due, and takes out those whose turn it is.
@@ -264,6 +282,9 @@ impl Line {
             self.untold.remove(&ticket);
             self.seated.insert(ticket.clone());
             self.granted_at = now;
+            if self.cap == Cap::Unknown {
+                self.scout = Some(ticket.clone());
+            }
             if self.seated.len() > self.proven {
                 self.unsettled_until = now.plus(SETTLE);
             }
@@ -291,16 +312,24 @@ impl Line {
             return;
         }
         let wider = self.proven.max(1).saturating_mul(2);
-        if wider >= WIDE {
+        if wider >= WIDE || self.fault == Some(Hindrance::Unreachable) {
             return self.reset();
         }
         self.window = Some(wider.max(window));
-        self.grow_at = Some(now.plus(retry.delay(self.failures.max(1), dice)));
+        self.grow_at = Some(self.next_growth(now, retry, dice));
     }
 
     fn limit(&self) -> Option<usize> {
         let cap = match self.cap {
-            Cap::Unknown => Some(1),
+            // One goes ahead and looks.
+            Cap::Unknown => {
+                let looking = self
+                    .scout
+                    .as_ref()
+                    .filter(|scout| self.seated.contains(scout));
+                let places = usize::from(looking.is_none());
+                Some(self.seated.len().saturating_add(places))
+            }
             Cap::None => None,
             Cap::At(cap) => Some(cap),
         };

@@ -183,7 +183,8 @@ impl Context<'_> {
         if call_in_flight || !unanswered {
             return self.not_applicable();
         }
-        if self.may_resend(target_deduplicates) {
+        // To begin the task once more would not answer a question.
+        if working.input.is_none() && self.may_resend(target_deduplicates) {
             // Baton failed, not the target: that counts against nobody.
             let trouble = self.trouble();
             let delay = self.policy.retry.delay(1, self.moment.dice);

@@ -159,12 +159,14 @@ pub(crate) fn postgres(url: &str) -> Result<PgConnection, Error> {
 
 /// A process that is merely busy is not ended in the middle of a transaction.
 const IDLE_MIN: Duration = Duration::from_secs(1);
+/// However long the lease is, others do not wait longer than this for a lock.
+const IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// Opens a PostgreSQL connection that writes under a lease of this length. A process that is stopped in the middle of a
 /// transaction holds locks that everybody waits for: PostgreSQL ends it long before others may take over.
 pub(crate) fn postgres_writer(url: &str, lease: Duration) -> Result<PgConnection, Error> {
     let mut connection = postgres(url)?;
-    let idle = (lease / 4).max(IDLE_MIN).as_millis();
+    let idle = (lease / 4).clamp(IDLE_MIN, IDLE_MAX).as_millis();
     connection.batch_execute(&format!("SET idle_in_transaction_session_timeout = {idle}"))?;
     Ok(connection)
 }

@@ -88,7 +88,12 @@ fn answers() -> Vec<Case> {
         ),
         case("HTTP 302", B::Status(302, text("")), "failed", "refused"),
         // No proof that the agent did not get it.
-        case("HTTP 502", B::Status(502, text("")), "failed", "refused"),
+        case(
+            "HTTP 502",
+            B::Status(502, text("")),
+            "failed",
+            "outcome_unknown",
+        ),
         case("empty", B::Empty, "failed", "empty_response"),
         case(
             "HTML",

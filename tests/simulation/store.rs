@@ -287,7 +287,7 @@ impl ModelStore {
             if status != Status::Failed {
                 return Acceptance::Replayed { id, status };
             }
-            retry_of = Some(id);
+            retry_of = retry_of.or(Some(id));
         }
         if let Some(known) = self.find(stage, &terms.key) {
             let same = known.terms.target == terms.target

@@ -12,6 +12,9 @@ use crate::domain::{Event, Origin, RemoteTaskId, State, Timestamp};
 /// The longest wait between two questions after a task.
 const ASK_CAP: Duration = Duration::from_secs(30);
 
+/// The longest that an alarm sleeps: the clock on the wall, which deadlines go by, may be set forward meanwhile.
+const LOOK_AHEAD: Duration = Duration::from_mins(1);
+
 /// The questions after one task, since something was last learned.
 #[derive(Debug)]
 pub(super) struct Follow {
@@ -129,12 +132,17 @@ impl DelegationActor {
             context.cancel_future(alarm);
         }
         let Some(at) = due else { return };
-        let alarm = context.run_later(at.since(clock::now()), Self::alarmed);
+        let delay = at.since(clock::now()).min(LOOK_AHEAD);
+        let alarm = context.run_later(delay, Self::alarmed);
         self.alarm = Some((at, alarm));
     }
 
     fn alarmed(&mut self, context: &mut Context<Self>) {
-        self.alarm = None;
+        if let Some((at, _)) = self.alarm.take()
+            && at > clock::now()
+        {
+            return self.arm(context);
+        }
         if clock::now() < self.terms.deadline && self.terms.target.is_some() {
             return self.look_at_silence(context);
         }

@@ -55,6 +55,7 @@ impl DelegationActor {
             let (life, push) = (&step.life, self.runtime.push_replies);
             committing.advance.feed = advanced_feed(&self.terms, &self.life, life, push, now);
             committing.advance.life = life.clone();
+            committing.advance.told = true;
             committing.advance.raw_reply = None;
             committing.advance.at = now;
             committing.step = step;

@@ -231,13 +231,7 @@ fn errors_are_refusals_with_code_and_message_on_one_clean_line() {
         (404, "<html>", "HTTP 404: Not Found"),
         (403, r#"{"error":""}"#, "HTTP 403: Forbidden"),
         (599, "", "HTTP 599"),
-        (
-            502,
-            r#"{"error":"failed to reach workspace agent"}"#,
-            "HTTP 502: failed to reach workspace agent",
-        ),
         (503, r#"{"restarting":true,"error":"x"}"#, "HTTP 503: x"),
-        (504, "", "HTTP 504: Gateway Timeout"),
         (302, "", "HTTP 302: redirects are not followed"),
         (
             307,
@@ -250,6 +244,19 @@ fn errors_are_refusals_with_code_and_message_on_one_clean_line() {
             refusal(ErrorClass::Refused, detail),
             "{status} {body}"
         );
+    }
+}
+
+#[test]
+fn what_a_gateway_says_of_an_agent_leaves_open_what_became_of_the_request() {
+    for (status, body, said) in [
+        (502, r#"{"error":"no agent"}"#, "HTTP 502: no agent"),
+        (504, "", "HTTP 504: Gateway Timeout"),
+    ] {
+        let Outcome::DeliveredUnknown { class, detail, .. } = read(status, body) else {
+            panic!("{status} is no refusal")
+        };
+        assert_eq!((class, &*detail), (ErrorClass::OutcomeUnknown, said));
     }
 }
 

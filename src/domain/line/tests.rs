@@ -104,7 +104,15 @@ fn what_rests_holds_up_nobody() {
     line.grants(at(0), &RETRY, 0.5);
     line.rest(&tickets[0], at(500), at(0));
     line.failed(&tickets[1], Hindrance::NoAddress, at(100), at(0));
-    assert_eq!(line.grants(at(100), &RETRY, 0.5), tickets[1..2]);
+    line.enter(ticket(9, 50), at(0), at(0));
+    let looks = line.grants(at(100), &RETRY, 0.5);
+    assert_eq!(
+        looks,
+        tickets[1..2],
+        "one goes and looks whether it has an address"
+    );
+    line.set_cap(0);
+    assert_eq!(line.grants(at(100), &RETRY, 0.5).len(), 1);
     assert_eq!(line.next_due(at(100)), Some(at(500)));
     assert_eq!(line.grants(at(500), &RETRY, 0.5), tickets[..1]);
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{Context, advance};
 use crate::domain::{
-    Decision, Effect, Ending, ErrorClass, Input, Phase, Progress, Report, Settled, State, Working,
+    Decision, Effect, Ending, ErrorClass, Input, Origin, Phase, Progress, Report, Settled, State,
+    Working,
 };
 
 impl Context<'_> {
@@ -26,14 +27,26 @@ impl Context<'_> {
     /// A heartbeat (product.md). The target's own word also shows that it has what Baton believes to be waiting, so
     /// that it is not sent once more; a caller can only know of work that was sent.
     pub(super) fn heard(&self, by_target: bool, progress: &Progress) -> Decision {
-        let (task, before) = match &self.life.state {
+        let (phase, before) = match &self.life.state {
             State::Ended(ended) => {
                 return Decision::Settled(Settled::Contradiction(ended.ending.clone()));
             }
+            // Only the target's own word shows that it has the work.
             State::Working(working) | State::Stuck(working) => {
-                (working.phase.task().cloned(), Some(working))
+                let silent = matches!(working.phase, Phase::Dispatched { .. });
+                let works = by_target || !silent || self.terms.origin != Origin::Delegated;
+                let task = working.phase.task().cloned();
+                let in_progress = Phase::InProgress { task };
+                let phase = if works {
+                    in_progress
+                } else {
+                    working.phase.clone()
+                };
+                (phase, Some(working))
             }
-            State::Queued(_) if by_target && self.life.attempt.0 > 0 => (None, None),
+            State::Queued(_) if by_target && self.life.attempt.0 > 0 => {
+                (Phase::InProgress { task: None }, None)
+            }
             State::Pending | State::Queued(_) | State::InputRequired(_) => {
                 return self.not_applicable();
             }
@@ -41,7 +54,7 @@ impl Context<'_> {
         let said = progress.message.is_some() || progress.percent.is_some();
         let kept = before.and_then(|working| working.progress.clone());
         self.rest(State::Working(Working {
-            phase: Phase::InProgress { task },
+            phase,
             heard_at: self.moment.now,
             progress: if said { Some(progress.clone()) } else { kept },
             input: before.and_then(|working| working.input.clone()),

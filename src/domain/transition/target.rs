@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Context, advance};
 use crate::domain::{
     AskOutcome, Attempt, Decision, Effect, Ended, Ending, ErrorClass, Ignored, LateResult, Outcome,
-    Phase, Question, RemoteTaskId, State, Trouble, WaitingFor, WorkPhase, Working,
+    Phase, Question, RemoteTaskId, State, Trouble, WaitingFor, WorkPhase, Working, sanitize,
 };
 
 /// How long the target may go on asking, as if it had not got the caller's answer, before that is sent again.
@@ -27,7 +27,7 @@ impl Context<'_> {
                 Decision::Ignored(Ignored::NothingNew)
             }
             State::Working(working) | State::Stuck(working)
-                if working.phase.task().is_some() && leaves_open(outcome) =>
+                if has_spoken(working) && leaves_open(outcome) =>
             {
                 Decision::Ignored(Ignored::NothingNew)
             }
@@ -106,6 +106,8 @@ impl Context<'_> {
     /// repeated, and by the caller.
     fn continued(&self, working: &Working, outcome: &Outcome) -> Decision {
         match (&working.input, outcome) {
+            // To begin the task once more would not answer the question.
+            (Some(_), Outcome::DeliveredUnknown { class, detail, .. }) => self.fail(*class, detail),
             (Some(input), Outcome::NotDelivered { .. } | Outcome::Busy { .. }) => {
                 let text = Arc::clone(&input.question);
                 self.rest(State::InputRequired(Box::new(Question {
@@ -190,7 +192,9 @@ impl Context<'_> {
     /// That it works on is worth a commit only when silence would soon be counted, or when something else changes.
     fn still_working(&self, working: &Working, phase: &WorkPhase) -> Decision {
         let now = self.moment.now;
-        if let (WorkPhase::InputRequired { .. }, Some(input)) = (phase, &working.input) {
+        if let (WorkPhase::InputRequired { text }, Some(input)) = (phase, &working.input)
+            && sanitize(text) == sanitize(&input.question)
+        {
             if now < working.heard_at.plus(INPUT_AGAIN_AFTER) {
                 return Decision::Ignored(Ignored::NothingNew);
             }
@@ -225,6 +229,16 @@ impl Context<'_> {
                 Decision::Advance(step)
             }
             other => other,
+        }
+    }
+}
+
+/// Whether the target showed that it has the work: it named a task, or spoke of its own accord, and so will again.
+const fn has_spoken(working: &Working) -> bool {
+    match &working.phase {
+        Phase::Dispatched { .. } => false,
+        Phase::Received { task } | Phase::InProgress { task } => {
+            task.is_some() || working.input.is_none()
         }
     }
 }

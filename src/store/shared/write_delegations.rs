@@ -115,7 +115,7 @@ macro_rules! write_delegations {
                     let retry_of = match judge(conn, accept)? {
                         Verdict::Answer(answer) => return Ok(Written::Accepted(answer)),
                         Verdict::Begin(failed) => {
-                            failed.or_else(|| asked_for.map(|id| id_text(id).into_owned()))
+                            asked_for.map(|id| id_text(id).into_owned()).or(failed)
                         }
                     };
                     let inserted = diesel::insert_into(delegations::table)
