@@ -24,7 +24,7 @@ use kit::{ADMIN, Seat, agent, create, execute, get, read, request, start};
 
 /// Endings a second.
 const RATE: u32 = 500;
-const SECONDS: u32 = 20;
+const SECONDS: u32 = 8;
 const READERS: usize = 16;
 
 fn main() {
@@ -32,12 +32,16 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
+    // `cargo bench --bench survival -- visible` looks at the endings only.
+    let all = !std::env::args().any(|argument| argument == "visible");
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("bench.db");
     let sqlite = format!("sqlite://{}", path.display());
     runtime.block_on(visible("sqlite", &sqlite, false));
     let clone = |from: &str| clone_in_sqlite(&path, from);
-    runtime.block_on(recovered("sqlite", &sqlite, &clone));
+    if all {
+        runtime.block_on(recovered("sqlite", &sqlite, &clone));
+    }
     if let Ok(admin) = std::env::var("BATON_TEST_POSTGRES_URL") {
         let name = format!("baton_survival_{}", std::process::id());
         let (base, _) = admin.rsplit_once('/').unwrap();
@@ -45,10 +49,12 @@ fn main() {
         let url = format!("{base}/{name}");
         runtime.block_on(visible("postgres", &url, false));
         runtime.block_on(visible("postgres, read on the other node", &url, true));
-        runtime.block_on(rescued(&url));
-        runtime.block_on(recovered("postgres", &url, &|from| {
-            execute(&url, &clones(from, "gen_random_uuid()::text"));
-        }));
+        if all {
+            runtime.block_on(rescued(&url));
+            runtime.block_on(recovered("postgres", &url, &|from| {
+                execute(&url, &clones(from, "gen_random_uuid()::text"));
+            }));
+        }
         execute(&admin, &format!("DROP DATABASE {name} WITH (FORCE)"));
     }
 }
@@ -66,6 +72,8 @@ async fn ask(address: &str, bytes: &[u8]) -> (u16, String) {
 struct Expected {
     since: HashMap<String, Instant>,
     early: HashSet<String>,
+    /// When each was seen.
+    seen_at: HashMap<String, Instant>,
 }
 
 impl Expected {
@@ -93,6 +101,7 @@ async fn follow(address: String, (id, token): Seat, sent: Sent, seen: Arc<Mutex<
         for row in rows {
             let delegation = row["request_body"]["delegation_id"].as_str().unwrap_or("");
             let mut sent = sent.lock().unwrap();
+            sent.seen_at.insert(delegation.to_owned(), now);
             match sent.since.remove(delegation) {
                 Some(begun) => seen.lock().unwrap().push(now - begun),
                 None => drop(sent.early.insert(delegation.to_owned())),
@@ -169,12 +178,14 @@ async fn visible(name: &str, database: &str, elsewhere: bool) {
             );
             let body = json!({"status": "completed", "response_preview": "answer"});
             let report = request(&path, &token, &body);
-            sent.lock().unwrap().expect(delegation);
+            sent.lock().unwrap().expect(delegation.clone());
             assert_eq!(ask(&address, &report).await.0, 200);
+            (delegation, Instant::now())
         }));
     }
+    let mut ended = Vec::with_capacity(count);
     for report in reports {
-        report.await.unwrap();
+        ended.push(report.await.unwrap());
     }
     let end = Instant::now();
     while seen.lock().unwrap().len() < count && end.elapsed() < Duration::from_secs(10) {
@@ -182,6 +193,15 @@ async fn visible(name: &str, database: &str, elsewhere: bool) {
     }
     report(&format!("{name}: report to inbox at {RATE}/s"), &seen);
     readers.iter().for_each(tokio::task::JoinHandle::abort);
+    let seen_at = std::mem::take(&mut sent.lock().unwrap().seen_at);
+    let after = ended
+        .iter()
+        .map(|(id, at)| seen_at[id].saturating_duration_since(*at));
+    let after = Mutex::new(after.collect());
+    report(
+        &format!("{name}: acknowledged ending to inbox at {RATE}/s"),
+        &after,
+    );
     stop(&mut server);
     if let Some((other, _)) = &mut other {
         stop(other);
