@@ -7,6 +7,8 @@
 //! HTTP POST ─▶ delegation::Supervisor ─▶ persistence (one transaction) ─▶ row committed ─▶ 202
 //!                      │ starts                    │ published
 //!                      ▼                           └─▶ events::EventHub ─▶ SSE, WebSocket, waiting inbox reads
+//!           its turn in the target's domain::Line
+//!                      ▼
 //!              DelegationActor ─ transition(life, event) ─▶ Step { life, effect }
 //!                      │  1. life  ─▶ persistence: state, result row, reply and event in one commit
 //!                      │  2. effect ─▶ dispatch::A2aClient ─▶ target

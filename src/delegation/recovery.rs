@@ -12,8 +12,8 @@ use crate::store::{self, Gone, Loaded, NodeView, Reader, Write};
 
 /// Between two looks at the other nodes, unless leases are short.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long a node must hear without a break, unless leases are short, before it holds another's silence against it: after an outage of the
-/// database all leases have expired, and those that live renew theirs first.
+/// How long a node must hear without a break, unless leases are short, before it holds another's silence against it:
+/// after an outage of the database all leases have expired, and those that live renew first.
 const HEARING: Duration = Duration::from_secs(2);
 /// How many delegations are read at a time.
 const PAGE: i64 = 5_000;
