@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-#[expect(dead_code, reason = "the other load program uses more of it")]
 mod kit;
 
 use kit::{ADMIN, Seat, agent, create, execute, get, read, request, start};
@@ -214,12 +213,12 @@ fn stop(server: &mut Child) {
 }
 
 const COLUMNS: &str = "callee_id, task, task_preview, origin, redelivery, status, attempt, waiting_for, \
-    next_attempt_at, deadline, history, reply, revision, incarnation, lease_owner, created_at, updated_at, priority";
+    next_attempt_at, deadline, history, reply, revision, incarnation, lease_owner, created_at, updated_at, priority, standing";
 
 fn clones(from: &str, new_id: &str) -> String {
     format!(
-        "INSERT INTO delegations (caller_id, delegation_id, {COLUMNS}) \
-         SELECT caller_id, {new_id}, {COLUMNS} FROM delegations, generate_series(1, 99999) \
+        "INSERT INTO delegations (number, caller_id, delegation_id, {COLUMNS}) \
+         SELECT -n, caller_id, {new_id}, {COLUMNS} FROM delegations, generate_series(1, 99999) AS s (n) \
          WHERE delegation_id = '{from}'"
     )
 }
@@ -229,7 +228,7 @@ fn clone_in_sqlite(path: &std::path::Path, from: &str) {
     let mut connection = diesel::SqliteConnection::establish(path.to_str().unwrap()).unwrap();
     let series = "WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 99999)";
     let insert = clones(from, "lower(hex(randomblob(16)))")
-        .replace("generate_series(1, 99999)", "s")
+        .replace("generate_series(1, 99999) AS s (n)", "s")
         .replacen("SELECT", &format!("{series} SELECT"), 1);
     diesel::sql_query(insert).execute(&mut connection).unwrap();
 }

@@ -1,11 +1,12 @@
 //! The one place where the parts are wired together, started in order, and stopped in the opposite order.
 
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::ArbiterHandle;
 use actix_web::dev::Server;
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -19,9 +20,10 @@ use crate::domain::{Policy, RetryPolicy};
 use crate::events::EventHub;
 use crate::faults::Faults;
 use crate::http::{self, AppState, Readiness, Settings, Stopping};
+use crate::limits::Arbiters;
 use crate::liveness::Liveness;
 use crate::persistence::{
-    self, BatchLimits, Persistence, PersistenceActor, PersistenceSettings, Retention,
+    self, BatchLimits, GateLimits, Persistence, PersistenceActor, PersistenceSettings, Retention,
 };
 use crate::store::{self, Heard, Lease, Listening, Store, StoreOptions};
 
@@ -33,6 +35,8 @@ const CALL_GRACE: Duration = Duration::from_secs(3);
 const DRAIN_GRACE: Duration = Duration::from_secs(3);
 /// How long the lease may take to be given up.
 const LEAVE_GRACE: Duration = Duration::from_secs(1);
+/// How often measurements are folded into their buckets.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// How long a read may take, so that a request is answered within a second.
 const READ_BUDGET: Duration = Duration::from_millis(900);
 
@@ -44,6 +48,7 @@ pub struct App {
     server: Server,
     delegations: Delegations,
     persistence: Persistence,
+    store: Store,
     stopping: watch::Sender<bool>,
     _listening: Option<Listening>,
 }
@@ -56,12 +61,9 @@ impl App {
     pub async fn start(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         config.check().map_err(anyhow::Error::msg)?;
         let faults: Arc<Faults> = Arc::new(config.faults.parse().map_err(anyhow::Error::msg)?);
-        let listener = TcpListener::bind((config.host, config.port)).with_context(|| {
-            format!(
-                "cannot listen on {}:{} (HOST, PORT)",
-                config.host, config.port
-            )
-        })?;
+        let wanted = SocketAddr::from((config.host, config.port));
+        let listener = http::listen(wanted)
+            .with_context(|| format!("cannot listen on {wanted} (HOST, PORT)"))?;
         let address = listener.local_addr()?;
         let (store, lease) = open_store(&config).await?;
         let admin_token = AdminToken::obtain(&config, admin_token_path(&config))?;
@@ -69,10 +71,20 @@ impl App {
         let events = EventHub::default();
         let liveness = Liveness::default();
         let reply_owed = Arc::new(Notify::new());
-        let persistence =
-            start_persistence(&config, &store, lease, &events, &reply_owed, &faults).await?;
-        let delegations = start_delegations(&config, &store, &persistence, &guard, faults)?;
-        let listening = listen(&store, &persistence, &events, &delegations)?;
+        let arbiters = Arbiters::start(blocking(&config));
+        let persistence = start_persistence(
+            &config,
+            &store,
+            &lease,
+            &events,
+            &reply_owed,
+            &faults,
+            arbiters.first(),
+        )
+        .await?;
+        let delegations =
+            start_delegations(&config, &store, &persistence, &guard, faults, arbiters)?;
+        let listening = listen(&store, &lease, &events, &delegations)?;
         let readiness = Readiness::default();
         let (stopping, stopped) = Stopping::new();
         let state = AppState {
@@ -88,17 +100,12 @@ impl App {
             liveness: liveness.clone(),
             metrics,
         };
+        keep_metrics_small(state.metrics.clone());
         start_pruning(&config, &store, &persistence, &liveness);
         let server = http::serve(state, listener, REQUEST_GRACE)?;
         let sweep_interval = Duration::from_secs(config.delegation_sweeper_interval_s);
         supervise(&delegations, &liveness, sweep_interval);
-        actix_web::rt::spawn(persistence::deliver_owed_replies(
-            store,
-            persistence.clone(),
-            reply_owed,
-            sweep_interval,
-            move || liveness.tick("owed_replies"),
-        ));
+        write_what_is_left(&store, &persistence, reply_owed, sweep_interval, &liveness);
         readiness.ready();
         let database = redact(&config.database_url);
         Ok(Self {
@@ -108,6 +115,7 @@ impl App {
             server,
             delegations,
             persistence,
+            store,
             stopping,
             _listening: listening,
         })
@@ -166,7 +174,7 @@ impl App {
                 server.await
             }
         };
-        finish(&self.delegations, &self.persistence).await;
+        finish(&self.delegations, &self.persistence, &self.store).await;
         ended
             .context("the server's task failed")?
             .context("the server failed")
@@ -174,13 +182,17 @@ impl App {
 }
 
 /// The last answers of targets, the last commits, each within its grace.
-async fn finish(delegations: &Delegations, persistence: &Persistence) {
-    let answered = tokio::time::timeout(CALL_GRACE, delegations.calls_answered()).await;
+async fn finish(delegations: &Delegations, persistence: &Persistence, store: &Store) {
+    let (answered, noted) = tokio::join!(
+        tokio::time::timeout(CALL_GRACE, delegations.calls_answered()),
+        tokio::time::timeout(CALL_GRACE, persistence::note_token_uses(store, persistence)),
+    );
     let drained = tokio::time::timeout(DRAIN_GRACE, persistence.drain()).await;
     let left = tokio::time::timeout(LEAVE_GRACE, persistence.leave()).await;
     // What was left is asked for after the next start; what was not committed was not acknowledged.
     tracing::info!(
         all_answered = answered.is_ok(),
+        uses_noted = noted.is_ok(),
         all_committed = drained.is_ok(),
         lease_given_up = left.is_ok(),
         "stopped"
@@ -199,15 +211,39 @@ fn supervise(delegations: &Delegations, liveness: &Liveness, sweep_interval: Dur
     });
 }
 
+/// Writes what no request waits for: owed replies, and when tokens were used.
+fn write_what_is_left(
+    store: &Store,
+    persistence: &Persistence,
+    reply_owed: Arc<Notify>,
+    sweep_interval: Duration,
+    liveness: &Liveness,
+) {
+    let pulse = liveness.clone();
+    actix_web::rt::spawn(persistence::deliver_owed_replies(
+        store.clone(),
+        persistence.clone(),
+        reply_owed,
+        sweep_interval,
+        move || pulse.tick("owed_replies"),
+    ));
+    let pulse = liveness.clone();
+    actix_web::rt::spawn(persistence::note_token_uses_regularly(
+        store.clone(),
+        persistence.clone(),
+        move || pulse.tick("token_uses"),
+    ));
+}
+
 /// Passes on what other nodes commit.
 fn listen(
     store: &Store,
-    persistence: &Persistence,
+    lease: &Lease,
     events: &EventHub,
     delegations: &Delegations,
 ) -> Result<Option<Listening>, store::Error> {
     let (events, delegations) = (events.clone(), delegations.clone());
-    store.listen(persistence.node(), move |heard| {
+    store.listen(lease, move |heard| {
         let Heard {
             all,
             workspaces,
@@ -226,6 +262,22 @@ fn listen(
             delegations.target_stirred(target);
         }
     })
+}
+
+/// Of what actors have to wait for on threads, as many reads as there may be at once, and beside them a commit and the
+/// looking up of names.
+fn blocking(config: &Config) -> usize {
+    usize::try_from(config.read_connections).map_or(usize::MAX, |reads| reads.saturating_add(3))
+}
+
+/// Measurements are folded into their buckets now and then, or they would pile up where nobody reads the metrics.
+fn keep_metrics_small(metrics: PrometheusHandle) {
+    actix_web::rt::spawn(async move {
+        loop {
+            tokio::time::sleep(METRICS_UPKEEP).await;
+            metrics.run_upkeep();
+        }
+    });
 }
 
 async fn open_store(config: &Config) -> anyhow::Result<(Store, Lease)> {
@@ -248,10 +300,11 @@ async fn open_store(config: &Config) -> anyhow::Result<(Store, Lease)> {
 async fn start_persistence(
     config: &Config,
     store: &Store,
-    lease: Lease,
+    lease: &Lease,
     events: &EventHub,
     reply_owed: &Arc<Notify>,
     faults: &Arc<Faults>,
+    arbiter: &ArbiterHandle,
 ) -> anyhow::Result<Persistence> {
     let settings = PersistenceSettings {
         store: store.clone(),
@@ -261,14 +314,19 @@ async fn start_persistence(
             size: usize::try_from(config.batch_size)?,
             linger: Duration::from_micros(config.batch_linger_us),
         },
+        gate: GateLimits {
+            wait: Duration::from_millis(config.max_wait_ms),
+            bodies: u64::try_from(config.max_bodies_bytes)?,
+        },
         reply_owed: Arc::clone(reply_owed),
         faults: Arc::clone(faults),
     };
-    let opener = store.clone();
+    let (opener, lease) = (store.clone(), lease.clone());
     let writer = tokio::task::spawn_blocking(move || opener.writer(&lease)).await?;
     Ok(PersistenceActor::launch(
         settings,
         writer.context("cannot write to the database (DATABASE_URL)")?,
+        arbiter,
     ))
 }
 
@@ -278,6 +336,7 @@ fn start_delegations(
     persistence: &Persistence,
     guard: &TargetGuard,
     faults: Arc<Faults>,
+    arbiters: Arbiters,
 ) -> anyhow::Result<Delegations> {
     let first_byte = Duration::from_secs(config.first_byte_timeout_s);
     let client = A2aClient::new(ClientConfig {
@@ -287,7 +346,7 @@ fn start_delegations(
         idle_timeout: Duration::from_secs(config.idle_timeout_s),
         max_reply_bytes: config.max_reply_bytes,
         faults: Arc::clone(&faults),
-    })?;
+    });
     let retry = RetryPolicy {
         base: Duration::from_millis(config.retry_base_ms),
         ..RetryPolicy::default()
@@ -302,7 +361,7 @@ fn start_delegations(
         default_deadline: config.deadline(),
         max_live: config.max_live,
         max_outbound: usize::try_from(config.max_outbound)?,
-        arbiters: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        arbiters,
         persistence: persistence.clone(),
         store: store.clone(),
         client,

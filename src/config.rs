@@ -7,6 +7,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+mod bench;
+
+pub use bench::{AgentKind, BenchOptions, Reader, WorkloadName};
+
 /// Durable delegation between AI agents.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "baton", version, about)]
@@ -20,12 +24,17 @@ pub struct Cli {
 }
 
 /// What the binary can do.
-#[derive(Subcommand, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Subcommand, Clone, Debug)]
 pub enum Command {
     /// Serve until told to stop.
     Serve,
     /// Serve on a temporary database, with scripted agents that delegate among each other, until every reply is in.
     Demo,
+    /// Put a server under load, and check its books afterwards: see docs/PERFORMANCE.md.
+    Bench(Box<BenchOptions>),
+    /// The yardstick of `bench --baseline`.
+    #[command(hide = true)]
+    BenchBaseline,
 }
 
 /// How logs are written.
@@ -111,6 +120,14 @@ pub struct Config {
     /// Longest request body, in bytes.
     #[arg(long, env = "BATON_MAX_BODY_BYTES", default_value = "16777216", value_parser = bytes("BATON_MAX_BODY_BYTES"), global = true)]
     pub max_body_bytes: usize,
+
+    /// Most bytes of request bodies in flight, together.
+    #[arg(long, env = "BATON_MAX_BODIES_BYTES", default_value = "268435456", value_parser = bytes("BATON_MAX_BODIES_BYTES"), global = true)]
+    pub max_bodies_bytes: usize,
+
+    /// How long a write may wait for its commit before requests are refused, in milliseconds.
+    #[arg(long, env = "BATON_MAX_WAIT_MS", default_value = "250", value_parser = between("BATON_MAX_WAIT_MS", 10, 5000), global = true)]
+    pub max_wait_ms: u64,
 
     /// Longest reply of a target, in bytes.
     #[arg(long, env = "BATON_MAX_REPLY_BYTES", default_value = "67108864", value_parser = bytes("BATON_MAX_REPLY_BYTES"), global = true)]
@@ -222,6 +239,12 @@ impl Config {
         if hard_days < days {
             return Err(format!(
                 "ACTIVITY_HARD_RETENTION_DAYS is {hard_days}, but must be at least ACTIVITY_RETENTION_DAYS, which is {days}"
+            ));
+        }
+        if self.max_bodies_bytes < self.max_body_bytes {
+            return Err(format!(
+                "BATON_MAX_BODIES_BYTES is {}, but must be at least BATON_MAX_BODY_BYTES, which is {}",
+                self.max_bodies_bytes, self.max_body_bytes
             ));
         }
         Ok(())

@@ -1,8 +1,10 @@
-//! What must not go on after a panic, and faults for tests of the real binary: `BATON_FAULTS=point:action[:passage][,…]` makes the given passage (the first
-//! when left out) of a named point panic, or end the process as `kill -9` would. Empty in any other use, and then free.
+//! What must not go on after a panic, and faults for tests of the real binary: `BATON_FAULTS=point:action[:number][,…]`
+//! makes the given passage (the first when left out) of a named point panic, or end the process as `kill -9` would, or
+//! makes every passage take so many milliseconds (`delay`). Empty in any other use, and then free.
 
 use std::str::FromStr;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 /// Where a fault can be injected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +38,7 @@ impl Point {
 enum Action {
     Panic,
     Abort,
+    Delay(Duration),
 }
 
 #[derive(Debug)]
@@ -57,10 +60,12 @@ impl Faults {
     #[expect(clippy::panic, reason = "that is what it is for")]
     pub fn pass(&self, point: Point) {
         for fault in self.0.iter().filter(|fault| fault.point == point) {
-            if fault.passages_left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            if let Action::Delay(time) = fault.action {
+                std::thread::sleep(time);
+            } else if fault.passages_left.fetch_sub(1, Ordering::Relaxed) == 1 {
                 match fault.action {
-                    Action::Panic => panic!("injected fault at {point:?}"),
                     Action::Abort => std::process::abort(),
+                    _ => panic!("injected fault at {point:?}"),
                 }
             }
         }
@@ -89,23 +94,25 @@ impl FromStr for Faults {
             let mut words = fault.trim().split(':');
             let name = words.next()?;
             let (point, _) = Point::ALL.into_iter().find(|(_, word)| *word == name)?;
-            let action = match words.next()? {
+            let action = words.next()?;
+            let number: u32 = words.next().map_or(Some(1), |word| word.parse().ok())?;
+            let action = match action {
                 "panic" => Action::Panic,
                 "abort" => Action::Abort,
+                "delay" => Action::Delay(Duration::from_millis(number.into())),
                 _ => return None,
             };
-            let passage = words.next().map_or(Some(1), |word| word.parse().ok())?;
             Some(Fault {
                 point,
                 action,
-                passages_left: AtomicI64::new(passage),
+                passages_left: AtomicI64::new(number.into()),
             })
         };
         let faults = text.split(',').filter(|fault| !fault.trim().is_empty());
         faults
             .map(|fault| {
                 parse(fault).ok_or_else(|| {
-                    format!("BATON_FAULTS holds {fault:?}, but must be point:panic|abort[:passage]")
+                    format!("BATON_FAULTS holds {fault:?}, but must be point:panic|abort[:passage] or point:delay:milliseconds")
                 })
             })
             .collect::<Result<_, _>>()

@@ -17,12 +17,13 @@
 //! ```
 //!
 //! Modules import only leftwards: `domain, clock, faults, liveness` → `config, limits, telemetry` → `store` →
-//! `auth, dispatch, events, persistence` → `delegation` → `http` → `admin_token, app` → `demo`. `tests/tidy.rs` holds
+//! `auth, dispatch, events, persistence` → `delegation` → `http` → `admin_token, app` → `demo, bench`. `tests/tidy.rs` holds
 //! them to it. See `docs/ARCHITECTURE.md` for the longer story, and `docs/adr` for the reasons.
 
 pub mod admin_token;
 pub mod app;
 pub mod auth;
+pub mod bench;
 pub mod clock;
 pub mod config;
 pub mod delegation;

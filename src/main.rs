@@ -4,14 +4,22 @@ use std::io::Write as _;
 
 use baton::app::App;
 use baton::config::{Cli, Command};
-use baton::{demo, limits, telemetry};
+use baton::{bench, demo, limits, telemetry};
 use clap::Parser as _;
+
+/// Most of what is allocated for a request is given back on another thread, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Threads for what blocks at the start, and for the reads of what runs in the background.
+const BLOCKING: usize = 2;
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     let metrics = telemetry::start(&cli.config)?;
     limits::raise_open_files();
-    actix_web::rt::System::new().block_on(async move {
+    let runtime = limits::runtime(BLOCKING)?;
+    actix_web::rt::System::with_tokio_rt(|| runtime).block_on(async move {
         match cli.command.unwrap_or(Command::Serve) {
             Command::Serve => {
                 let app = App::start(cli.config, metrics).await?;
@@ -20,6 +28,8 @@ fn main() -> anyhow::Result<()> {
                 app.run_until(limits::stop_signal()?).await
             }
             Command::Demo => demo::run(cli.config, metrics).await,
+            Command::Bench(options) => bench::run(*options, &cli.config).await,
+            Command::BenchBaseline => bench::serve_baseline(&cli.config).await,
         }
     })
 }

@@ -91,6 +91,11 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "baton_calls_total", "Calls to targets, by outcome"),
     (
         Counter,
+        "baton_connections_total",
+        "Connections that requests to targets went out on, new or kept",
+    ),
+    (
+        Counter,
         "baton_asks_total",
         "Questions to targets after their tasks, by what came of them",
     ),
@@ -131,6 +136,11 @@ const METRICS: &[(Kind, &str, &str)] = &[
     ),
     (
         Counter,
+        "baton_store_reads_total",
+        "Questions to the database, by what was asked; what is remembered is not asked",
+    ),
+    (
+        Counter,
         "baton_listener_dropped_total",
         "Messages that a slow listener missed",
     ),
@@ -149,6 +159,26 @@ const METRICS: &[(Kind, &str, &str)] = &[
         "baton_http_rate_limited_total",
         "Requests refused because the peer sent too many",
     ),
+    (
+        Counter,
+        "baton_requests_shed_total",
+        "Requests refused because they could not be answered in time, by reason",
+    ),
+    (
+        Gauge,
+        "baton_tickets_taken",
+        "Requests let in that write and are not answered yet",
+    ),
+    (
+        Gauge,
+        "baton_tickets_allowed",
+        "How many of those there may be at present",
+    ),
+    (
+        Gauge,
+        "baton_body_bytes",
+        "Bytes of request bodies in flight",
+    ),
     (Gauge, "baton_write_queue", "Writes that wait for a commit"),
     (
         Gauge,
@@ -166,6 +196,11 @@ const METRICS: &[(Kind, &str, &str)] = &[
         "Streams, sockets and waiting inboxes",
     ),
     (Histogram, "baton_batch_size", "Writes in one commit"),
+    (
+        Histogram,
+        "baton_write_wait_seconds",
+        "How long a write would wait for its commit, reckoned after each commit",
+    ),
     (Histogram, "baton_commit_seconds", "Time of one commit"),
     (
         Histogram,
@@ -207,6 +242,9 @@ fn describe() {
         "baton_http_rate_limited_total",
     ] {
         metrics::counter!(name).absolute(0);
+    }
+    for reason in ["full", "share", "bodies"] {
+        metrics::counter!("baton_requests_shed_total", "reason" => reason).absolute(0);
     }
     for effect in Effect::ALL {
         for result in [Progress::Attempted, Progress::Succeeded, Progress::Failed] {

@@ -1,4 +1,4 @@
-//! What the load programs share: the real binary, requests by hand, an agent that answers at once.
+//! What the load program has of its own: the real binary, requests by hand, an agent that answers at once.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -119,6 +119,11 @@ async fn answer(mut connection: TcpStream) {
 }
 
 pub(crate) fn start(database: &str) -> (Child, String) {
+    start_with(database, &[])
+}
+
+/// [`start`] with more settings.
+pub(crate) fn start_with(database: &str, settings: &[(&str, &str)]) -> (Child, String) {
     // Another build can be measured with the same program.
     let built = env!("CARGO_BIN_EXE_baton");
     let binary = std::env::var("BATON_BENCH_BINARY").unwrap_or_else(|_| built.to_owned());
@@ -131,6 +136,7 @@ pub(crate) fn start(database: &str) -> (Child, String) {
         .env("BATON_TARGET_ALLOW", "127.0.0.0/8")
         .env("DELEGATION_RESULT_INBOX_PUSH", "1")
         .env("BATON_LOG", "warn")
+        .envs(settings.iter().copied())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -142,11 +148,4 @@ pub(crate) fn start(database: &str) -> (Child, String) {
     });
     std::thread::spawn(move || lines.for_each(drop));
     (server, address.unwrap())
-}
-
-/// The process's resident memory, in KiB.
-pub(crate) fn resident(process: u32) -> String {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.unwrap().trim().trim_end_matches(" kB").to_owned()
 }

@@ -1,6 +1,7 @@
 //! From a bearer to a principal. What cannot be decided is an error, never a yes (lesson A04).
 
 use super::TokenHash;
+use crate::clock;
 use crate::domain::WorkspaceId;
 use crate::store::{self, Store};
 
@@ -59,7 +60,7 @@ pub async fn resolve(
         return Ok(Principal::Admin);
     }
     store
-        .read(move |reader| reader.token_owner(&hash.0))
+        .token_owner(hash.0, clock::now())
         .await?
         .map(Principal::Workspace)
         .ok_or(Denied::Invalid)

@@ -351,6 +351,8 @@ impl DelegationActor {
         if self.committing.is_some() {
             return;
         }
+        // It may rest for hours, and keeps no room meanwhile for what may come.
+        self.waiting.shrink_to_fit();
         if self.is_guest || matches!(self.life.state, State::Ended(_)) {
             self.way = None;
             return self.guard.supervisor.do_send(Finished {

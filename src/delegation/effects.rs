@@ -1,22 +1,23 @@
 //! What delegations do to the world once their state is committed, and what they ask of it before.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinError;
 
 use super::calls::Calls;
 use super::lines::Lines;
 use super::messages::Task;
 use super::{Delegations, Registry};
 use crate::clock;
-use crate::dispatch::{A2aClient, AskCall, Call, Called, Message, declares_deduplication};
+use crate::dispatch::{A2aClient, AskCall, Call, Called, Message};
 use crate::domain::{
     AskOutcome, Attempt, DelegationKey, DeliveryMode, ErrorClass, Event, Life, Outcome, Policy,
-    RemoteTaskId, Terms, Timestamp, Unready, Workspace, WorkspaceStatus,
+    RemoteTaskId, Seat, Terms, Timestamp, Unready,
 };
 use crate::faults::{Faults, Point};
 use crate::persistence::Persistence;
@@ -101,11 +102,8 @@ impl Runtime {
 
     /// Where the target is to be called now, or why it cannot be. Its line learns how many tasks it takes at once.
     async fn route(&self, terms: &Terms) -> Result<Route, Unready> {
-        let target = self
-            .target(terms)
-            .await
-            .filter(|target| target.status != WorkspaceStatus::Removed);
-        let Some(target) = target else {
+        let target = self.target(terms).await;
+        let Some(target) = target.filter(|target| target.is_present()) else {
             return Err(Unready::Removed);
         };
         if target.delivery_mode == DeliveryMode::Poll {
@@ -115,13 +113,12 @@ impl Runtime {
         if !target.status.takes_calls() {
             return Err(Unready::Offline);
         }
-        let deduplicates = target
-            .agent_card
-            .as_ref()
-            .is_some_and(|card| declares_deduplication(&card.0));
-        let url = target.url.ok_or(Unready::NoAddress)?.into();
+        let url = target.url.clone().ok_or(Unready::NoAddress)?;
         self.lines.set_cap(target.id, target.max_concurrent_tasks);
-        Ok(Route { url, deduplicates })
+        Ok(Route {
+            url,
+            deduplicates: target.deduplicates,
+        })
     }
 
     /// Since when this process hears without a break.
@@ -131,7 +128,9 @@ impl Runtime {
 
     /// When the target's workspace last gave a sign of life.
     pub(super) async fn target_heard_at(&self, terms: &Terms) -> Option<Timestamp> {
-        self.target(terms).await?.last_heartbeat_at
+        let target = terms.target?;
+        let found = self.read(move |reader| reader.workspace(target)).await;
+        found?.last_heartbeat_at
     }
 
     /// The whole task.
@@ -143,19 +142,15 @@ impl Runtime {
 
     /// Whether the target declared that it drops a repeated messageId.
     pub(super) async fn target_deduplicates(&self, terms: &Terms) -> bool {
-        let card = self
-            .target(terms)
-            .await
-            .and_then(|target| target.agent_card);
-        card.is_some_and(|card| declares_deduplication(&card.0))
+        let target = self.target(terms).await;
+        target.is_some_and(|target| target.deduplicates)
     }
 
-    async fn target(&self, terms: &Terms) -> Option<Workspace> {
+    async fn target(&self, terms: &Terms) -> Option<Arc<Seat>> {
         let target = terms.target?;
-        self.read(move |reader| reader.workspace(target)).await
+        self.patiently(|| self.store.seat(target)).await
     }
 
-    /// Reads until the database answers: an actor has nothing better to do.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         query: impl Fn(&mut dyn crate::store::Reader) -> Result<T, crate::store::Error>
@@ -163,8 +158,16 @@ impl Runtime {
         + Send
         + 'static,
     ) -> T {
+        self.patiently(|| self.store.read(query.clone())).await
+    }
+
+    /// Asks until the database answers: an actor has nothing better to do.
+    async fn patiently<T, Asked>(&self, ask: impl Fn() -> Asked) -> T
+    where
+        Asked: Future<Output = Result<T, crate::store::Error>>,
+    {
         loop {
-            match self.store.read(query.clone()).await {
+            match ask().await {
                 Ok(value) => return value,
                 Err(error) => {
                     tracing::debug!(%error, "a read failed; trying again");
@@ -192,7 +195,7 @@ impl Runtime {
             async move {
                 let task = match task {
                     Some(task) => task,
-                    None => runtime.task(&terms).await,
+                    None => Box::pin(runtime.task(&terms)).await,
                 };
                 let message = Message::Task(task);
                 let called = runtime.call_now(&terms, route, attempt, message);
@@ -241,12 +244,13 @@ impl Runtime {
         let (runtime, terms) = (Arc::clone(self), Arc::clone(terms));
         let under_way = Calls::begin(&self.registry, &terms.key, attempt);
         count(Effect::Call, Progress::Attempted, 1);
-        let calling = tokio::spawn(calling);
+        // In a box: a future that is handed on by value takes its room at each hand that it passes.
+        let calling = AssertUnwindSafe(Box::pin(calling)).catch_unwind();
         tokio::spawn(async move {
             let (outcome, raw_reply) = match calling.await {
                 Ok(called) => (called.outcome, called.raw),
                 // Whatever broke, somebody must be told that the call is over.
-                Err(panic) => (lost(&panic, deduplicates), None),
+                Err(_panic) => (lost(deduplicates), None),
             };
             let heard = !matches!(
                 outcome,
@@ -287,7 +291,7 @@ impl Runtime {
             traceparent: terms.traceparent.clone(),
             deadline_in: terms.deadline.since(started).saturating_add(LATE_ANSWER),
         };
-        let mut called = self.client.send(call).await;
+        let mut called = Box::pin(self.client.send(call)).await;
         if let Outcome::DeliveredUnknown {
             target_deduplicates,
             ..
@@ -414,9 +418,9 @@ pub(super) fn observe(terms: &Terms, before: &Life, after: &Life, at: Timestamp)
 }
 
 /// The outcome of a call that Baton itself broke off.
-fn lost(panic: &JoinError, target_deduplicates: bool) -> Outcome {
+fn lost(target_deduplicates: bool) -> Outcome {
     metrics::counter!("baton_call_panics_total").increment(1);
-    tracing::error!(%panic, "a call broke off");
+    tracing::error!("a call broke off by a panic");
     Outcome::DeliveredUnknown {
         class: ErrorClass::OutcomeUnknown,
         detail: "Baton failed while it waited for the answer".into(),

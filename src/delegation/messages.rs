@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::actor::DelegationActor;
 use super::lines::Held;
 use super::{ActorNumber, Error, Told};
-use crate::domain::{DelegationKey, Event, NewDelegation, Unready};
+use crate::domain::{Accept, DelegationKey, Event, NewDelegation, Unready};
 use crate::persistence;
 use crate::store::{Acceptance, Loaded, Written};
 
@@ -50,8 +50,7 @@ pub(super) struct Retire;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Begin {
-    pub(super) delegation: NewDelegation,
-    pub(super) target_as_sent: Box<str>,
+    pub(super) accept: Box<Accept>,
     pub(super) reply: oneshot::Sender<Result<Acceptance, Error>>,
 }
 

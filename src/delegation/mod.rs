@@ -25,8 +25,9 @@ use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::domain::{
-    DelegationId, DelegationKey, Ending, Event, LineView, NewDelegation, NodeId, Origin, Priority,
-    Redelivery, Report, Settled, State, Status, Terms, Working, WorkspaceId,
+    Accept, DelegationId, DelegationKey, Ending, Event, LineView, NewDelegation, NodeId, Origin,
+    Priority, Redelivery, Report, Settled, State, Status, Terms, Working, WorkspaceId,
+    accepted_feed,
 };
 use crate::persistence::{self, Persistence};
 use crate::store::{Acceptance, Store};
@@ -218,11 +219,9 @@ impl Delegations {
         target_as_sent: &str,
     ) -> Result<Acceptance, Error> {
         let (reply, answer) = oneshot::channel();
-        self.supervisor.do_send(Begin {
-            delegation,
-            target_as_sent: target_as_sent.into(),
-            reply,
-        });
+        let feed = accepted_feed(&delegation, target_as_sent);
+        let accept = Box::new(Accept { delegation, feed });
+        self.supervisor.do_send(Begin { accept, reply });
         match self.persistence.unless_away(answer).await {
             Some(Ok(begun)) => begun,
             Some(Err(_)) | None => Err(Error::UNAVAILABLE),

@@ -99,7 +99,7 @@ impl Supervisor {
         }
         loaded.incarnation = loaded.incarnation.next();
         let start = if owned { start } else { Start::Guest };
-        self.start_actor(loaded, start, supervisor)
+        Some(self.start_actor(loaded, start, supervisor))
     }
 
     /// How many times its actor died lately, this time included.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Delegations;
 use super::messages::{Recover, TakeUp};
 use crate::clock;
-use crate::domain::{DelegationKey, Event, NodeId, Unready};
+use crate::domain::{DelegationKey, Event, NodeId, Position, Unready};
 use crate::store::{self, Gone, Loaded, NodeView, Reader, Write};
 
 /// Between two looks at the other nodes, unless leases are short.
@@ -80,13 +80,16 @@ async fn take_charge(delegations: &Delegations, node: NodeId) {
     }
 }
 
-/// Ends what waits for removed workspaces, and looks for live delegations without an actor, at once and again and
-/// again: the commit that began one may have been answered by nothing but a broken connection. `tick` tells that it is
-/// alive.
+/// Ends what waits for removed workspaces, and looks for live delegations without an actor, again and again, and at once
+/// when the database is back: the commit that began one may have been answered by nothing but a broken connection.
+/// `tick` tells that it is alive.
 pub async fn sweep(delegations: &Delegations, interval: Duration, tick: impl Fn()) {
     loop {
         end_for_removed(delegations).await;
-        tokio::time::sleep(interval).await;
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = delegations.persistence.recovered() => {}
+        }
         tick();
         let owned: Vec<NodeId> = delegations
             .registry
@@ -135,12 +138,11 @@ fn take_up(delegations: &Delegations, page: Vec<Loaded>) {
 
 /// Hands out what is live of what a node accepted.
 async fn for_each_page(delegations: &Delegations, node: NodeId, mut take: impl FnMut(Vec<Loaded>)) {
-    let mut after: Option<DelegationKey> = None;
+    let mut after: Option<Position> = None;
     loop {
-        let from = after.clone();
         let read = delegations
             .store
-            .read_patiently(move |reader| reader.live(node, from.as_ref(), PAGE));
+            .read_patiently(move |reader| reader.live(node, after, PAGE));
         match read.await {
             Ok(page) => {
                 take(page.rows);

@@ -16,11 +16,9 @@ use super::lines::Lines;
 use super::messages::{Begin, Begun, Finished, Retire};
 use super::{ActorNumber, Delegations, Error, Live, Registry};
 use crate::dispatch::A2aClient;
-use crate::domain::{
-    Accept, DelegationKey, Incarnation, Life, NewDelegation, Policy, Revision, Timestamp,
-    accepted_feed,
-};
+use crate::domain::{DelegationKey, Incarnation, Life, NewDelegation, Policy, Revision, Timestamp};
 use crate::faults::{Faults, Vital};
+use crate::limits::Arbiters;
 use crate::persistence::{Patience, Persistence};
 use crate::store::{Acceptance, Loaded, Store, Write, Written};
 use crate::telemetry::{Effect, Progress, count};
@@ -40,8 +38,8 @@ pub struct SupervisorSettings {
     pub max_live: usize,
     /// Most calls in flight.
     pub max_outbound: usize,
-    /// Threads for actors.
-    pub arbiters: usize,
+    /// Where actors run; the supervisor on the first.
+    pub arbiters: Arbiters,
     /// Where to write.
     pub persistence: Persistence,
     /// Where to read.
@@ -56,7 +54,7 @@ pub struct SupervisorSettings {
 pub struct Supervisor {
     pub(super) runtime: Arc<Runtime>,
     pub(super) registry: Arc<Registry>,
-    arbiters: Vec<ArbiterHandle>,
+    arbiters: Arbiters,
     max_live: usize,
     /// The last actor that was started.
     newest: ActorNumber,
@@ -94,9 +92,7 @@ impl Supervisor {
         let supervisor = Self {
             runtime: Arc::clone(&runtime),
             registry: Arc::clone(&registry),
-            arbiters: (0..settings.arbiters.max(1))
-                .map(|_| Arbiter::new().handle())
-                .collect(),
+            arbiters: settings.arbiters.clone(),
             max_live: settings.max_live,
             newest: ActorNumber::default(),
             beginning: 0,
@@ -104,8 +100,8 @@ impl Supervisor {
             reviving: HashMap::new(),
             _vital: Vital,
         };
-        let supervisor =
-            <Self as Actor>::start_in_arbiter(&Arbiter::new().handle(), |_| supervisor);
+        let own = settings.arbiters.first();
+        let supervisor = <Self as Actor>::start_in_arbiter(own, |_| supervisor);
         let delegations = Delegations {
             registry,
             supervisor,
@@ -123,16 +119,12 @@ impl Supervisor {
         loaded: Loaded,
         start: Start,
         supervisor: Addr<Self>,
-    ) -> Option<Addr<DelegationActor>> {
+    ) -> Addr<DelegationActor> {
         let key = loaded.terms.key.clone();
         self.newest = ActorNumber(self.newest.0.saturating_add(1));
         let number = self.newest;
         let guest = start == Start::Guest;
-        // Spread evenly without a counter: ids end in random bits.
-        let place = key.id.to_string().bytes().fold(0usize, |sum, byte| {
-            sum.wrapping_mul(31).wrapping_add(byte.into())
-        });
-        let arbiter = self.arbiters.get(place.checked_rem(self.arbiters.len())?)?;
+        let arbiter = self.arbiters.at(number.0);
         let runtime = Arc::clone(&self.runtime);
         let actor = DelegationActor::new(runtime, supervisor, number, loaded, start);
         let address = DelegationActor::start_in_arbiter(arbiter, |_| actor);
@@ -144,7 +136,7 @@ impl Supervisor {
                 guest,
             },
         );
-        Some(address)
+        address
     }
 
     /// The actor that has charge of a delegation.
@@ -199,11 +191,7 @@ impl Handler<Begin> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, begin: Begin, context: &mut Self::Context) {
-        let Begin {
-            delegation,
-            target_as_sent,
-            reply,
-        } = begin;
+        let Begin { accept, reply } = begin;
         if self.registry.actors.len().saturating_add(self.beginning) >= self.max_live {
             metrics::counter!("baton_delegations_refused_total", "limit" => "max_live")
                 .increment(1);
@@ -215,11 +203,8 @@ impl Handler<Begin> for Supervisor {
         }
         self.beginning = self.beginning.saturating_add(1);
         count(Effect::Acceptance, Progress::Attempted, 1);
-        let feed = accepted_feed(&delegation, &target_as_sent);
-        let write = Write::Accept(Box::new(Accept {
-            delegation: delegation.clone(),
-            feed,
-        }));
+        let delegation = accept.delegation.clone();
+        let write = Write::Accept(accept);
         let supervisor = context.address();
         let acknowledge = move |result| {
             supervisor.do_send(Begun {

@@ -12,7 +12,7 @@ use crate::dispatch::{A2aClient, ClientConfig, TargetGuard};
 use crate::domain::{DeliveryMode, ErrorClass, Idempotency, Json, Policy, RetryPolicy, TokenId};
 use crate::events::{EventHub, Notice};
 use crate::faults::Faults;
-use crate::persistence::{BatchLimits, PersistenceActor, PersistenceSettings};
+use crate::persistence::{BatchLimits, GateLimits, PersistenceActor, PersistenceSettings};
 use crate::store::{
     self, Commit, Loaded, NewToken, Registration, StoreOptions, Write, Writer, Written,
 };
@@ -75,6 +75,7 @@ impl House {
                 size: 64,
                 linger: Duration::ZERO,
             },
+            gate: GateLimits::default(),
             reply_owed: Arc::new(Notify::new()),
             faults: Arc::clone(&faults),
         };
@@ -83,7 +84,8 @@ impl House {
             armed: Arc::clone(&cut),
             frozen: Arc::clone(&frozen),
         };
-        let persistence = PersistenceActor::launch(settings, Box::new(writer));
+        let persistence =
+            PersistenceActor::launch(settings, Box::new(writer), &actix::Arbiter::new().handle());
         let delegations = Supervisor::launch(SupervisorSettings {
             policy: Policy {
                 retry: RetryPolicy::default(),
@@ -94,7 +96,7 @@ impl House {
             default_deadline: Duration::from_hours(6),
             max_live: 1000,
             max_outbound: 10,
-            arbiters: 2,
+            arbiters: crate::limits::Arbiters::start(4),
             persistence: persistence.clone(),
             store: store.clone(),
             client: A2aClient::new(ClientConfig {
@@ -104,8 +106,7 @@ impl House {
                 idle_timeout: Duration::from_secs(5),
                 max_reply_bytes: 1 << 20,
                 faults: Arc::clone(&faults),
-            })
-            .unwrap(),
+            }),
             faults,
         });
         Self {
@@ -383,4 +384,11 @@ async fn a_commit_that_does_not_end_keeps_nobody_waiting() {
     eventually(async || house.status(key).await == Some(Status::Queued)).await;
     assert!(house.persistence.is_writing());
     assert_eq!(house.status(other).await, None);
+}
+
+/// A hundred thousand of them may wait.
+#[test]
+fn an_actor_takes_little_room() {
+    assert!(size_of::<DelegationActor>() <= 480);
+    assert!(size_of::<Terms>() <= 96 && size_of::<crate::domain::Life>() <= 104);
 }

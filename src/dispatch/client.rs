@@ -1,24 +1,20 @@
-//! One call to a target: one request, on a connection of its own, under separate limits (lesson T01), never followed
-//! elsewhere, and never sent twice.
+//! One call to a target: one request, under separate limits (lesson T01), never followed elsewhere, and never sent twice.
 //!
-//! Whether the request left is known, not guessed. The body is a stream that can be read once, and reading it is what
-//! counts as leaving: before that, no agent can have the message, however the connection fails, and the outcome is
-//! `NotDelivered`; from then on it may have it (product.md rule 6). A body that can be read once also cannot be sent
-//! twice, whatever the HTTP library makes of a broken connection.
+//! HTTP/1.1 is spoken here, without a general client, for two reasons. Whether a request left is known to the byte: what
+//! did not leave is `NotDelivered` and may be tried again; from the first byte on the agent may have it (product.md
+//! rule 6). And thousands of calls wait for hours: one that waits holds a socket and next to nothing else, where a
+//! general client holds two buffers of 8 KiB (hyper 1) that cannot be made smaller. Heads are parsed by `httparse`.
 //!
-//! What the libraries would do otherwise (reqwest 0.13, hyper-util 0.1, hyper 1): hyper-util sends a request again when
-//! a reused connection turns out dead before it was taken from the queue, cannot be told not to through reqwest, and
-//! does nothing of the kind on a fresh connection; reqwest itself tries again only what HTTP/2 disowned, and is told
-//! `never`. But a kept connection that the agent closes at the moment of writing is an error after leaving, so that an
-//! idle agent's ordinary keep-alive limit would end delegations as unknown. Hence no connection is kept: a call lasts
-//! minutes, and a connect is nothing beside it.
+//! - `dial` makes a new connection, `pool` keeps those that may be used again;
+//! - `connection` moves bytes and knows whether any left;
+//! - `answer` reads heads and bodies from whatever pieces come;
+//! - `exchange` does one request and its answer with these, `body` takes the answer in under limits.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::Client;
-use thiserror::Error;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::detail::clean;
@@ -28,17 +24,24 @@ use super::wire::{Words, cancel_task, get_task, send_message};
 use crate::domain::{AskOutcome, DelegationId, ErrorClass, Outcome, RemoteTaskId};
 use crate::faults::Faults;
 
+mod answer;
 mod body;
-mod departure;
+mod connection;
+mod dial;
 mod exchange;
+mod origin;
+mod pool;
 mod stop;
 
 use body::Received;
-use exchange::{Posting, Reply, ReplyHead};
-use stop::chain;
+use dial::Tls;
+use exchange::{Posting, Reply};
+use pool::Pool;
 
 /// Replies from this size on are read on a thread that may block.
 const LARGE_REPLY_BYTES: usize = 256 * 1024;
+/// How many such are read at once: commits need the same threads.
+const LARGE_AT_ONCE: usize = 2;
 
 /// The limits of a call. Its total is the delegation's own ([`Call::deadline_in`]).
 #[derive(Clone, Debug)]
@@ -56,11 +59,6 @@ pub struct ClientConfig {
     /// For tests.
     pub faults: Arc<Faults>,
 }
-
-/// The HTTP client could not be made.
-#[derive(Debug, Error)]
-#[error("cannot set up the HTTP client: {0}")]
-pub struct BuildError(#[from] reqwest::Error);
 
 /// What to send, and where.
 #[derive(Clone, Debug)]
@@ -125,70 +123,64 @@ impl<O> Called<O> {
 }
 
 /// Calls agents. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct A2aClient {
-    http: Client,
     config: Arc<ClientConfig>,
+    tls: Tls,
+    pool: Pool,
+    /// Turns for reading large replies.
+    reading: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for A2aClient {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_tuple("A2aClient")
+            .field(&self.config)
+            .finish()
+    }
 }
 
 impl A2aClient {
-    /// A client that reads no proxy from the environment and trusts the system's certificate authorities, or none
-    /// where there are none: plain HTTP works there too.
-    ///
-    /// # Errors
-    ///
-    /// If the TLS set-up is refused.
-    pub fn new(config: ClientConfig) -> Result<Self, BuildError> {
+    /// A client that trusts the system's certificate authorities, or none where there are none: plain HTTP works there
+    /// too.
+    #[must_use]
+    pub fn new(config: ClientConfig) -> Self {
         // An error means that one is installed already.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let builder = || {
-            Client::builder()
-                .user_agent(concat!("baton/", env!("CARGO_PKG_VERSION")))
-                .dns_resolver(config.guard.clone())
-                .redirect(reqwest::redirect::Policy::none())
-                .retry(reqwest::retry::never())
-                .no_proxy()
-                .referer(false)
-                .http1_only()
-                .pool_max_idle_per_host(0)
-                // A busy agent may leave a large task unread in its socket for longer than any number here; a host
-                // that is gone is noticed by probes, after 15 s + 8 * 15 s.
-                .tcp_user_timeout(None)
-                .tcp_keepalive_retries(8)
-        };
-        // reqwest refuses to build where no CA store is installed.
-        let http = builder().build().or_else(|error| {
-            tracing::warn!(error = %chain(&error), "no certificate authority is trusted, so https targets cannot be called");
-            builder().tls_certs_only([]).build()
-        })?;
-        let config = Arc::new(config);
-        Ok(Self { http, config })
+        let tls = dial::system_tls().inspect_err(|error| {
+            tracing::warn!(%error, "no certificate authority is trusted, so https targets cannot be called");
+        });
+        Self {
+            config: Arc::new(config),
+            tls: tls.ok(),
+            pool: Pool::default(),
+            reading: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+        }
     }
 
     /// Sends the message once and waits for what comes of it. It ends within `deadline_in`, and always in an outcome.
     pub async fn send(&self, call: Call) -> Called {
-        let request_id = Uuid::new_v4().to_string();
-        let delegation_id = call.message_id.to_string();
-        let (message_id, task_id, text) = match &call.message {
-            Message::Task(text) => (&*delegation_id, None, text),
-            Message::Input { id, task, text } => (&**id, task.as_ref().map(|task| &*task.0), text),
-        };
-        let words = Words {
-            delegation_id: &delegation_id,
+        let Call {
+            url,
             message_id,
-            task_id,
-            text,
-        };
+            message,
+            traceparent,
+            deadline_in,
+        } = call;
+        let request_id = Uuid::new_v4();
         let posting = Posting {
-            url: &call.url,
-            body: send_message(&request_id, &words),
-            traceparent: call.traceparent.as_deref(),
-            deadline_in: call.deadline_in,
+            url: &url,
+            body: written(request_id, &message_id, &message),
+            traceparent: traceparent.as_deref(),
+            deadline_in,
         };
+        // The wait is long, and what was said is not needed for it.
+        drop(message);
         match self.post(posting).await {
             Ok(reply) => {
-                let read = move |head: ReplyHead, body: &[u8]| {
-                    read_reply(head.status, head.retry_after, body, &request_id)
+                let read = move |status, retry_after, body: &[u8]| {
+                    read_reply(status, retry_after, body, &request_id.to_string())
                 };
                 self.read(reply, read, |unread| unread).await
             }
@@ -198,12 +190,13 @@ impl A2aClient {
 
     /// Asks the target once how a task of its own is (`tasks/get`). It ends within `deadline_in`.
     pub async fn ask(&self, call: AskCall) -> AskedReply {
-        let request_id = Uuid::new_v4().to_string();
-        let body = get_task(&request_id, &call.task.0);
+        let request_id = Uuid::new_v4();
+        let body = get_task(&request_id.to_string(), &call.task.0);
         match self.post(Posting::about(&call, body)).await {
             Ok(reply) => {
-                let read = move |head: ReplyHead, body: &[u8]| {
-                    read_asked(head.status, head.retry_after, body, &request_id, &call.task)
+                let read = move |status, retry_after, body: &[u8]| {
+                    let request_id = request_id.to_string();
+                    read_asked(status, retry_after, body, &request_id, &call.task)
                 };
                 self.read(reply, read, |unread| nothing_learnt(unread, None))
                     .await
@@ -223,16 +216,23 @@ impl A2aClient {
     async fn read<O: Send + 'static>(
         &self,
         reply: Reply,
-        read: impl FnOnce(ReplyHead, &[u8]) -> O + Send + 'static,
+        read: impl FnOnce(u16, Option<Duration>, &[u8]) -> O + Send + 'static,
         unread: fn(Outcome) -> O,
     ) -> Called<O> {
-        let Reply { head, received } = reply;
-        let success = (200..=299).contains(&head.status);
+        let Reply {
+            status,
+            retry_after,
+            received,
+        } = reply;
+        let success = (200..=299).contains(&status);
+        let read = move |body: &[u8]| read(status, retry_after, body);
         let (outcome, raw) = match received {
-            Received::Whole(body) if body.len() < LARGE_REPLY_BYTES => (read(head, &body), body),
+            Received::Whole(body) if body.len() < LARGE_REPLY_BYTES => (read(&body), body),
             Received::Whole(body) => {
                 let raw = body.clone();
-                let reading = tokio::task::spawn_blocking(move || read(head, &body));
+                // It is never closed.
+                let _turn = self.reading.acquire().await;
+                let reading = tokio::task::spawn_blocking(move || read(&body));
                 let outcome = reading.await.unwrap_or_else(|error| {
                     let why = format!("the reply was not read: {error}");
                     unread(unknown(ErrorClass::OutcomeUnknown, &why))
@@ -240,8 +240,8 @@ impl A2aClient {
                 (outcome, raw)
             }
             // An error is an error, however much of its text arrived.
-            Received::Cut(body, _) if !success => (read(head, &body), body),
-            Received::TooLarge if !success => (read(head, b""), Bytes::new()),
+            Received::Cut(body, _) if !success => (read(&body), body),
+            Received::TooLarge if !success => (read(b""), Bytes::new()),
             Received::Cut(body, why) => {
                 let why = format!("the response broke off after {} bytes: {why}", body.len());
                 (unread(unknown(ErrorClass::Truncated, &why)), body)
@@ -257,6 +257,26 @@ impl A2aClient {
         let raw = Some(raw).filter(|raw| !raw.is_empty());
         Called { outcome, raw }
     }
+}
+
+/// The body of a message.
+fn written(
+    request_id: Uuid,
+    delegation_id: &DelegationId,
+    message: &Message,
+) -> Result<Vec<u8>, serde_json::Error> {
+    let delegation_id = delegation_id.to_string();
+    let (message_id, task_id, text) = match message {
+        Message::Task(text) => (&*delegation_id, None, text),
+        Message::Input { id, task, text } => (&**id, task.as_ref().map(|task| &*task.0), text),
+    };
+    let words = Words {
+        delegation_id: &delegation_id,
+        message_id,
+        task_id,
+        text,
+    };
+    send_message(&request_id.to_string(), &words)
 }
 
 fn blocked_address(why: &str) -> Outcome {

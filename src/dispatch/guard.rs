@@ -1,17 +1,18 @@
 //! Which addresses Baton may call (lesson A03; contract §9.1, §6.8): checked when a URL is registered, before each call
 //! when its host is an IP literal, and at each connect when it is a name, on the addresses that are about to be dialled.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use thiserror::Error;
 use url::{Host, Url};
 
+mod names;
 mod ranges;
+
+use names::Names;
 
 /// A registration waits no longer than this for a name server.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,6 +54,7 @@ pub enum GuardError {
 #[derive(Clone, Debug)]
 pub struct TargetGuard {
     allow: Arc<[IpNet]>,
+    names: Names,
 }
 
 impl TargetGuard {
@@ -61,6 +63,7 @@ impl TargetGuard {
     pub fn new(allow: Vec<IpNet>) -> Self {
         Self {
             allow: allow.into(),
+            names: Names::default(),
         }
     }
 
@@ -103,7 +106,7 @@ impl TargetGuard {
         let Some(Host::Domain(host)) = url.host() else {
             return Ok(());
         };
-        let found = tokio::time::timeout(LOOKUP_TIMEOUT, lookup(host))
+        let found = tokio::time::timeout(LOOKUP_TIMEOUT, self.lookup(host))
             .await
             .unwrap_or_else(|_elapsed| Err(unresolvable(host, "timed out")))?;
         let label = found.iter().find_map(|found| self.forbidden(found.ip()));
@@ -123,9 +126,9 @@ impl TargetGuard {
 
     /// The addresses of `host` that may be dialled now. A name may have changed its addresses since it was registered,
     /// so this is asked at each connect.
-    async fn dialable(&self, host: &str) -> Result<Vec<SocketAddr>, GuardError> {
+    pub(super) async fn dialable(&self, host: &str) -> Result<Vec<SocketAddr>, GuardError> {
         let mut blocked = None;
-        let mut found = lookup(host).await?;
+        let mut found = self.lookup(host).await?;
         found.retain(|found| match self.forbidden(found.ip()) {
             None => true,
             label => {
@@ -136,6 +139,14 @@ impl TargetGuard {
         match blocked {
             Some(label) if found.is_empty() => Err(forbidden_name(host, label)),
             _ => Ok(found),
+        }
+    }
+
+    async fn lookup(&self, host: &str) -> Result<Vec<SocketAddr>, GuardError> {
+        match self.names.addresses(host).await {
+            Ok(found) if found.is_empty() => Err(unresolvable(host, "no address")),
+            Ok(found) => Ok(found.to_vec()),
+            Err(error) => Err(unresolvable(host, &error)),
         }
     }
 
@@ -154,28 +165,6 @@ impl TargetGuard {
             // A translator or tunnel delivers to the address inside.
             ranges::embedded_v4(address).and_then(|inner| self.forbidden(IpAddr::V4(inner)))
         })
-    }
-}
-
-impl Resolve for TargetGuard {
-    fn resolve(&self, name: Name) -> Resolving {
-        let guard = self.clone();
-        Box::pin(async move {
-            let found = guard.dialable(name.as_str()).await?;
-            let addresses: Addrs = Box::new(found.into_iter());
-            Ok(addresses)
-        })
-    }
-}
-
-async fn lookup(host: &str) -> Result<Vec<SocketAddr>, GuardError> {
-    let found: io::Result<Vec<_>> = tokio::net::lookup_host((host, 0))
-        .await
-        .map(Iterator::collect);
-    match found {
-        Ok(found) if found.is_empty() => Err(unresolvable(host, "no address")),
-        Ok(found) => Ok(found),
-        Err(error) => Err(unresolvable(host, &error.to_string())),
     }
 }
 

@@ -10,15 +10,13 @@
 //!
 //! Nothing here retries, stores or decides: that is the caller's.
 
-mod card;
 mod client;
 mod detail;
 mod guard;
 mod reply;
 mod wire;
 
-pub use card::{IDEMPOTENT_MESSAGE_ID, declares_deduplication};
-pub use client::{A2aClient, AskCall, AskedReply, BuildError, Call, Called, ClientConfig, Message};
+pub use client::{A2aClient, AskCall, AskedReply, Call, Called, ClientConfig, Message};
 pub use guard::{GuardError, TargetGuard};
 pub use reply::{parse_retry_after, read_asked, read_reply};
 pub use wire::request_envelope;

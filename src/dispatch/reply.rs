@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::DateTime;
-use reqwest::StatusCode;
+use http::StatusCode;
 use serde_json::value::RawValue;
 
 use super::detail::clean;

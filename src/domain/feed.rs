@@ -1,8 +1,10 @@
 //! The rows and events that tell of a delegation (contract §4.6, §4.7, §12.1; product.md "Words" and rules 2-4, 10).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::words::words;
 use super::{
@@ -30,6 +32,14 @@ impl Json {
         } else {
             Self(text.into())
         }
+    }
+}
+
+impl Json {
+    /// Serialises a value that has nothing that JSON cannot say; `null` stands for one that has.
+    pub(crate) fn of(value: &impl Serialize) -> Self {
+        serde_json::to_string(value)
+            .map_or_else(|_| Self("null".into()), |text| Self::from_text(&text))
     }
 }
 
@@ -180,22 +190,25 @@ pub fn accepted_feed(delegation: &NewDelegation, target_as_sent: &str) -> Feed {
     let status = Life::new(delegation.state.clone()).status();
     let row = FeedRow {
         summary: Some(format!("Delegating to {target_as_sent}").into()),
-        request_body: Some(Json::from(
-            &json!({"task": &*delegation.task, "delegation_id": id}),
-        )),
+        request_body: Some(Json::of(&Body {
+            task: Some(&delegation.task),
+            ..Body::about(&id)
+        })),
         status: status.as_str().into(),
         ..delegation_row(terms, METHOD_DELEGATE, terms.created_at)
     };
-    let payload = json!({
-        "delegation_id": id, "target_id": target_as_sent, "task_preview": preview(&delegation.task, 100),
-    });
+    let payload = Body {
+        target_id: Some(Some(target_as_sent)),
+        task_preview: Some(preview(&delegation.task, 100)),
+        ..Body::about(&id)
+    };
     Feed {
         rows: vec![row],
         reply: None,
         events: vec![event(
             terms,
             EventName::DelegationSent,
-            &payload,
+            Json::of(&payload),
             terms.created_at,
         )],
     }
@@ -253,7 +266,7 @@ pub fn advanced_feed(
     let State::Ended(ended) = &after.state else {
         let payload = status_payload(terms, after);
         return Feed {
-            events: vec![event(terms, EventName::DelegationStatus, &payload, at)],
+            events: vec![event(terms, EventName::DelegationStatus, payload, at)],
             ..Feed::default()
         };
     };
@@ -264,51 +277,104 @@ pub fn advanced_feed(
     }
 }
 
-fn status_payload(terms: &Terms, life: &Life) -> Value {
-    let mut fields = serde_json::Map::new();
-    let mut say = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
-    say("delegation_id", terms.key.id.to_string().into());
-    say("target_id", optional(terms.target));
-    say("status", life.status().as_str().into());
+/// What rows and events say of a delegation, each as much of it as it needs.
+#[derive(Serialize, Default)]
+#[expect(clippy::option_option, reason = "left out, or `null`")]
+struct Body<'a> {
+    delegation_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_id: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_preview: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_for: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    question: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    percent: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parts: Option<[Part<'a>; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_preview: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_class: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Part<'a> {
+    kind: &'static str,
+    text: &'a str,
+}
+
+impl<'a> Body<'a> {
+    fn about(delegation_id: &'a str) -> Self {
+        Self {
+            delegation_id,
+            ..Self::default()
+        }
+    }
+}
+
+fn status_payload(terms: &Terms, life: &Life) -> Json {
+    let (id, target) = (
+        terms.key.id.to_string(),
+        terms.target.map(|id| id.to_string()),
+    );
+    let mut body = Body {
+        target_id: Some(target.as_deref()),
+        status: Some(life.status().as_str()),
+        ..Body::about(&id)
+    };
     match &life.state {
-        State::Queued(wait) => say("waiting_for", wait.waiting_for.as_str().into()),
-        State::InputRequired(question) => say("question", preview(&question.text, 1000).into()),
+        State::Queued(wait) => body.waiting_for = Some(wait.waiting_for.as_str()),
+        State::InputRequired(question) => body.question = Some(preview(&question.text, 1000)),
         State::Working(Working {
             progress: Some(progress),
             ..
         }) => {
-            if let Some(message) = &progress.message {
-                say("message", preview(message, 1000).into());
-            }
-            if let Some(percent) = progress.percent {
-                say("percent", percent.into());
-            }
+            let message = progress.message.as_deref();
+            body.message = message.map(|message| preview(message, 1000));
+            body.percent = progress.percent;
         }
         State::Pending | State::Working(_) | State::Stuck(_) | State::Ended(_) => {}
     }
-    Value::Object(fields)
+    Json::of(&body)
 }
 
 /// The authoritative `delegate_result` row: one for each ending (contract §4.6 R2, R4, R5 as product.md amends them).
 fn result_row(terms: &Terms, ending: &Ending, status: Status, at: Timestamp) -> FeedRow {
     let id = terms.key.id.to_string();
-    let (summary, body) = match ending {
-        Ending::Completed { text } => (
-            format!("Delegation completed ({})", preview(text, 80)),
-            json!({"text": &**text, "delegation_id": id}),
-        ),
-        Ending::Failed { class, detail } => (
-            "Delegation failed".to_owned(),
-            json!({"error": &**detail, "error_class": class.as_str(), "delegation_id": id}),
-        ),
-        Ending::Cancelled { reason } => (
-            "Delegation cancelled".to_owned(),
-            json!({"error": &**reason, "delegation_id": id}),
-        ),
+    let mut body = Body::about(&id);
+    let summary: Cow<'_, str> = match ending {
+        Ending::Completed { text } => {
+            body.text = Some(text);
+            format!("Delegation completed ({})", preview(text, 80)).into()
+        }
+        Ending::Failed { class, detail } => {
+            body.error = Some(detail);
+            body.error_class = Some(class.as_str());
+            "Delegation failed".into()
+        }
+        Ending::Cancelled { reason } => {
+            body.error = Some(reason);
+            "Delegation cancelled".into()
+        }
     };
     FeedRow {
         summary: Some(sanitize(&summary).into()),
-        response_body: Some(Json::from(&body)),
+        response_body: Some(Json::of(&body)),
         status: status.as_str().into(),
         error_detail: error_detail(ending),
         ..delegation_row(terms, METHOD_DELEGATE_RESULT, at)
@@ -325,17 +391,24 @@ pub fn reply_row(terms: &Terms, ending: &Ending, at: Timestamp) -> FeedRow {
         Ending::Failed { detail, .. } => ("Delegation failed", "error", detail),
         Ending::Cancelled { reason } => ("Delegation cancelled", "error", reason),
     };
-    let mut response = json!({"text": &**text, "delegation_id": id});
-    if let (Ending::Failed { class, .. }, Value::Object(fields)) = (ending, &mut response) {
-        fields.insert("error_class".to_owned(), class.as_str().into());
-    }
+    let class = match ending {
+        Ending::Failed { class, .. } => Some(class.as_str()),
+        Ending::Completed { .. } | Ending::Cancelled { .. } => None,
+    };
+    let request = Body {
+        parts: Some([Part { kind: "text", text }]),
+        ..Body::about(&id)
+    };
+    let response = Body {
+        text: Some(text),
+        error_class: class,
+        ..Body::about(&id)
+    };
     FeedRow {
         activity_type: ActivityType::A2aReceive,
         summary: Some(summary.into()),
-        request_body: Some(Json::from(&json!({
-            "delegation_id": id, "parts": [{"kind": "text", "text": &**text}],
-        }))),
-        response_body: Some(Json::from(&response)),
+        request_body: Some(Json::of(&request)),
+        response_body: Some(Json::of(&response)),
         status: status.into(),
         error_detail: error_detail(ending),
         ..delegation_row(terms, METHOD_DELEGATE_RESULT, at)
@@ -343,24 +416,30 @@ pub fn reply_row(terms: &Terms, ending: &Ending, at: Timestamp) -> FeedRow {
 }
 
 fn ending_event(terms: &Terms, ending: &Ending, at: Timestamp) -> FeedEvent {
-    let (name, mut payload) = match ending {
-        Ending::Completed { text } => (
-            EventName::DelegationComplete,
-            json!({"response_preview": preview(text, 200)}),
-        ),
-        Ending::Failed { class, detail } => (
-            EventName::DelegationFailed,
-            json!({"error": &**detail, "error_class": class.as_str()}),
-        ),
+    let (id, target) = (
+        terms.key.id.to_string(),
+        terms.target.map(|id| id.to_string()),
+    );
+    let mut body = Body {
+        target_id: Some(target.as_deref()),
+        ..Body::about(&id)
+    };
+    let name = match ending {
+        Ending::Completed { text } => {
+            body.response_preview = Some(preview(text, 200));
+            EventName::DelegationComplete
+        }
+        Ending::Failed { class, detail } => {
+            body.error = Some(detail);
+            body.error_class = Some(class.as_str());
+            EventName::DelegationFailed
+        }
         Ending::Cancelled { reason } => {
-            (EventName::DelegationCancelled, json!({"reason": &**reason}))
+            body.reason = Some(reason);
+            EventName::DelegationCancelled
         }
     };
-    if let Value::Object(fields) = &mut payload {
-        fields.insert("delegation_id".to_owned(), terms.key.id.to_string().into());
-        fields.insert("target_id".to_owned(), optional(terms.target));
-    }
-    event(terms, name, &payload, at)
+    event(terms, name, Json::of(&body), at)
 }
 
 fn delegation_row(terms: &Terms, method: &str, at: Timestamp) -> FeedRow {
@@ -383,12 +462,12 @@ fn delegation_row(terms: &Terms, method: &str, at: Timestamp) -> FeedRow {
     }
 }
 
-fn event(terms: &Terms, name: EventName, payload: &Value, at: Timestamp) -> FeedEvent {
+fn event(terms: &Terms, name: EventName, payload: Json, at: Timestamp) -> FeedEvent {
     FeedEvent {
         id: EventId::mint(),
         name,
         workspace: terms.key.caller,
-        payload: Json::from(payload),
+        payload,
         created_at: at,
     }
 }
@@ -400,8 +479,4 @@ fn error_detail(ending: &Ending) -> Option<Box<str>> {
             (!text.is_empty()).then(|| sanitize(text).into())
         }
     }
-}
-
-fn optional(workspace: Option<WorkspaceId>) -> Value {
-    workspace.map_or(Value::Null, |id| id.to_string().into())
 }

@@ -2,6 +2,7 @@
 //!
 //! Pure: no clock, no randomness, no I/O, no actix. Time and randomness come in as values ([`Moment`]).
 
+mod card;
 mod delegation;
 mod event;
 mod feed;
@@ -17,6 +18,7 @@ mod transition;
 mod words;
 mod workspace;
 
+pub use card::{IDEMPOTENT_MESSAGE_ID, declares_deduplication};
 pub use delegation::{
     Accept, Advance, Idempotency, NewDelegation, Origin, Priority, Redelivery, Terms,
 };
@@ -44,7 +46,7 @@ pub use state::{
 pub use text::{preview, repair_json, sanitize};
 pub use time::Timestamp;
 pub use transition::{Policy, next_due, transition};
-pub use workspace::{DeliveryMode, Workspace, WorkspaceStatus};
+pub use workspace::{DeliveryMode, Seat, Workspace, WorkspaceStatus};
 
 #[cfg(test)]
 mod transition_test;

@@ -1,7 +1,9 @@
 //! An agent's seat, as far as delegation needs to know it.
 
+use std::sync::Arc;
+
 use super::words::words;
-use super::{Json, Timestamp, WorkspaceId};
+use super::{Json, Timestamp, WorkspaceId, declares_deduplication};
 
 words!(
     /// How a target takes its work (contract §1.5).
@@ -109,4 +111,50 @@ pub struct Workspace {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+}
+
+/// What of a workspace decides about others: whether it may delegate, where and how it is reached. A sign of life does
+/// not change it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Seat {
+    /// Its id.
+    pub id: WorkspaceId,
+    /// Its presence.
+    pub status: WorkspaceStatus,
+    /// The workspace above it; none for the root of an organisation.
+    pub parent: Option<WorkspaceId>,
+    /// Whether it may delegate at all.
+    pub can_delegate: bool,
+    /// How it takes work.
+    pub delivery_mode: DeliveryMode,
+    /// Where its agent listens, for push mode.
+    pub url: Option<Arc<str>>,
+    /// How many tasks it says it takes at once.
+    pub max_concurrent_tasks: i32,
+    /// Whether its card declares that it drops a repeated messageId.
+    pub deduplicates: bool,
+}
+
+impl Seat {
+    /// Whether it is not removed.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.status != WorkspaceStatus::Removed
+    }
+}
+
+impl From<Workspace> for Seat {
+    fn from(workspace: Workspace) -> Self {
+        let card = workspace.agent_card.as_ref();
+        Self {
+            id: workspace.id,
+            status: workspace.status,
+            parent: workspace.parent,
+            can_delegate: workspace.can_delegate,
+            delivery_mode: workspace.delivery_mode,
+            deduplicates: card.is_some_and(|card| declares_deduplication(&card.0)),
+            url: workspace.url.map(Into::into),
+            max_concurrent_tasks: workspace.max_concurrent_tasks,
+        }
+    }
 }

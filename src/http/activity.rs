@@ -94,10 +94,7 @@ pub(crate) async fn list(
         Some(cursor) => Some(resolve(&state, member.workspace, cursor).await?),
     };
     let filter = query.into_filter(position)?;
-    let rows = state
-        .store
-        .read(move |reader| reader.activity(&filter))
-        .await?;
+    let rows = state.store.activity(filter).await?;
     fetched::tell(&state, &member, &rows);
     answer::ok(&rows.iter().map(Row::from).collect::<Vec<_>>())
 }
@@ -110,12 +107,7 @@ async fn resolve(
 ) -> Result<Position, ApiError> {
     let found = match cursor {
         Cursor(None) => None,
-        Cursor(Some(id)) => {
-            let read = state
-                .store
-                .read(move |reader| reader.activity_position(workspace, id));
-            read.await?
-        }
+        Cursor(Some(id)) => state.store.activity_position(workspace, id).await?,
     };
     found.ok_or_else(|| {
         ApiError::with(

@@ -5,16 +5,18 @@ use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value, json};
 
 use super::answer::{self, text, time};
-use super::error::ApiError;
+use super::error::{ApiError, Fault};
 use super::extract::{Admin, Query};
 use super::openapi::{Limited, Unauthorised};
 use super::state::AppState;
 use crate::clock;
-use crate::domain::{Status, Violation, audit, preview};
+use crate::domain::{Position, Status, Violation, audit, preview};
 use crate::store::{AuditLimits, DelegationFilter, DelegationLine};
 
 /// How many delegations are audited with one read.
 const AUDIT_PAGE: i64 = 500;
+/// How many such reads answer one call.
+const AUDIT_PAGES: usize = 200;
 /// How many broken promises are told at once.
 const MAX_VIOLATIONS: usize = 1000;
 
@@ -39,6 +41,7 @@ pub(crate) async fn delegations(
         party: None,
         statuses,
         before: None,
+        older_than: None,
         limit,
     };
     let lines = state
@@ -126,13 +129,17 @@ pub(crate) async fn stats(
     answer::ok(&shown)
 }
 
-/// The rules, checked on every stored delegation.
-#[utoipa::path(get, path = "/admin/invariants", tag = "admin", security(("bearer" = [])), responses(
-    (status = 200, description = "`violations`; none is what is promised", body = Value),
+/// The rules, checked on stored delegations, at most 100,000 with one call.
+#[utoipa::path(get, path = "/admin/invariants", tag = "admin", params(
+    ("after" = Option<i64>, Query, description = "The `next` of the call before"),
+), security(("bearer" = [])), responses(
+    (status = 200, description = "`violations`; none is what is promised. `next`, unless null: more remain to be checked after it", body = Value),
+    (status = 400, description = "`after` is no number", body = Value),
     Unauthorised, Limited,
 ))]
 pub(crate) async fn invariants(
     _admin: Admin,
+    query: Query,
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
     let now = clock::now();
@@ -140,15 +147,16 @@ pub(crate) async fn invariants(
         overdue_before: now.minus(state.settings.overdue_grace),
         pruned_before: now.minus(state.settings.retention),
     };
-    let (mut checked, mut violations, mut after) = (0_usize, Vec::new(), None);
-    loop {
+    let mut after = after(&query)?;
+    let (mut checked, mut violations) = (0_usize, Vec::new());
+    for _ in 0..AUDIT_PAGES {
         let read = state
             .store
-            .read_patiently(move |reader| reader.audit(after.as_ref(), AUDIT_PAGE, limits));
+            .read_patiently(move |reader| reader.audit(after, AUDIT_PAGE, limits));
         let page = read.await?;
-        checked = checked.saturating_add(page.len());
-        violations.extend(page.iter().flat_map(audit));
-        after = page.last().map(|audited| audited.key.clone());
+        checked = checked.saturating_add(page.rows.len());
+        violations.extend(page.rows.iter().flat_map(audit));
+        after = page.last;
         if after.is_none() || violations.len() >= MAX_VIOLATIONS {
             break;
         }
@@ -158,7 +166,18 @@ pub(crate) async fn invariants(
         .take(MAX_VIOLATIONS)
         .map(violation)
         .collect();
-    answer::ok(&json!({"violations": shown, "checked": checked}))
+    let next = after.map(|number| number.0);
+    answer::ok(&json!({"violations": shown, "checked": checked, "next": next}))
+}
+
+fn after(query: &Query) -> Result<Option<Position>, ApiError> {
+    let Some(text) = query.get("after") else {
+        return Ok(None);
+    };
+    let number = text.parse().map_err(|_not_a_number| {
+        Fault::new("after", "is not a number").under("after must be a whole number")
+    })?;
+    Ok(Some(Position(number)))
 }
 
 fn violation(violation: &Violation) -> Value {

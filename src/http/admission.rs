@@ -7,8 +7,8 @@ use actix_web::http::StatusCode;
 use super::error::ApiError;
 use super::extract::NO_WORKSPACE;
 use super::state::AppState;
-use crate::domain::{Kinship, Workspace, WorkspaceId, WorkspaceStatus, kinship};
-use crate::store::{Error, Reader};
+use crate::domain::{Kinship, WorkspaceId, kinship};
+use crate::store::{Error, Find, line};
 
 /// Whether `caller` may delegate to `target`. Nothing is written.
 pub(crate) async fn admit(
@@ -21,7 +21,7 @@ pub(crate) async fn admit(
     }
     state
         .store
-        .read(move |reader| verdict(reader, caller, target))
+        .look(move |find| verdict(find, caller, target))
         .await?
         .into()
 }
@@ -36,29 +36,25 @@ enum Verdict {
 }
 
 fn verdict(
-    reader: &mut dyn Reader,
+    find: &mut Find<'_>,
     caller: WorkspaceId,
     target: WorkspaceId,
 ) -> Result<Verdict, Error> {
-    let Some(delegator) = reader.workspace(caller)?.filter(present) else {
+    let Some(delegator) = find(caller)?.filter(|caller| caller.is_present()) else {
         return Ok(Verdict::NoCaller);
     };
     if !delegator.can_delegate {
         return Ok(Verdict::MayNotDelegate);
     }
-    if !reader.workspace(target)?.as_ref().is_some_and(present) {
+    if !find(target)?.is_some_and(|target| target.is_present()) {
         return Ok(Verdict::NoTarget);
     }
-    let (own, other) = (reader.ancestry(caller)?, reader.ancestry(target)?);
+    let (own, other) = (line(find, caller)?, line(find, target)?);
     Ok(match kinship(&own, &other) {
         Kinship::Same | Kinship::Related => Verdict::Admitted,
         Kinship::Distant => Verdict::NotRelated,
         Kinship::Foreign => Verdict::NoTarget,
     })
-}
-
-fn present(workspace: &Workspace) -> bool {
-    workspace.status != WorkspaceStatus::Removed
 }
 
 impl From<Verdict> for Result<(), ApiError> {

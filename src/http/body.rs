@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::error::{ApiError, Fault};
 use crate::domain::{Json, repair_json, sanitize};
@@ -15,8 +16,14 @@ use crate::domain::{Json, repair_json, sanitize};
 const DRAINED_BYTES: usize = 64 * 1024 * 1024;
 /// For how long.
 const DRAINED_FOR: Duration = Duration::from_secs(10);
+/// Up to which length the body of a request that was not let in is read over.
+const PASSED_OVER_BYTES: usize = 64 * 1024;
+/// For how long.
+const PASSED_OVER_FOR: Duration = Duration::from_secs(1);
 /// How long a body may keep silent.
 const SILENCE: Duration = Duration::from_mins(1);
+/// How long a body may take.
+const WHOLE: Duration = Duration::from_mins(5);
 
 /// Reads a body of at most `max_bytes`.
 pub(crate) async fn read(
@@ -29,8 +36,10 @@ pub(crate) async fn read(
         return Err(refuse(payload, max_bytes, declared).await);
     }
     let mut body = BytesMut::with_capacity(declared.unwrap_or(0).min(64 * 1024));
+    let end = Instant::now() + WHOLE;
     loop {
-        let Ok(chunk) = tokio::time::timeout(SILENCE, payload.next()).await else {
+        let patience = end.min(Instant::now() + SILENCE);
+        let Ok(chunk) = tokio::time::timeout_at(patience, payload.next()).await else {
             return Err(ApiError::invalid("failed to read request body"));
         };
         match chunk {
@@ -44,7 +53,7 @@ pub(crate) async fn read(
     }
 }
 
-fn declared_length(request: &HttpRequest) -> Option<usize> {
+pub(crate) fn declared_length(request: &HttpRequest) -> Option<usize> {
     let header = request.headers().get(CONTENT_LENGTH)?;
     header.to_str().ok()?.parse().ok()
 }
@@ -58,6 +67,15 @@ async fn refuse(payload: web::Payload, max_bytes: usize, declared: Option<usize>
             .await
             .unwrap_or(false);
     ApiError::TooLarge { max_bytes, drained }
+}
+
+/// Reads over the body of a request that is refused, if it is short: the connection then goes on, which costs both
+/// sides less than a new one.
+pub(crate) async fn pass_over(request: &HttpRequest, payload: web::Payload) {
+    if declared_length(request).is_some_and(|length| length <= PASSED_OVER_BYTES) {
+        // One that does not come loses its connection.
+        drop(tokio::time::timeout(PASSED_OVER_FOR, drain(payload)).await);
+    }
 }
 
 /// Whether the end was reached.

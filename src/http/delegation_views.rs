@@ -13,8 +13,8 @@ use super::extract::{Member, PathDelegation, Query};
 use super::openapi::{Limited, Unauthorised};
 use super::state::AppState;
 use crate::domain::{
-    DelegationId, Ended, Ending, Phase, Progress, Question, State, Status, Timestamp, Trouble,
-    WorkspaceId, preview,
+    DelegationId, Ended, Ending, Phase, Position, Progress, Question, State, Status, Timestamp,
+    Trouble, WorkspaceId, preview,
 };
 use crate::store::{self, DelegationFilter, DelegationLine, DelegationView, HistoryEntry, Reader};
 
@@ -128,12 +128,11 @@ fn cursor(
     reader: &mut dyn Reader,
     workspace: WorkspaceId,
     id: &DelegationId,
-) -> Result<Option<(Timestamp, DelegationId)>, store::Error> {
+) -> Result<Option<Position>, store::Error> {
     let Some(key) = reader.find_key(workspace, id)? else {
         return Ok(None);
     };
-    let loaded = reader.load(&key)?;
-    Ok(loaded.map(|loaded| (loaded.terms.created_at, key.id)))
+    reader.number(&key)
 }
 
 /// What a workspace sent and received, newest first, one entry for each delegation.
@@ -170,6 +169,7 @@ pub(crate) async fn list(
             party: Some(workspace),
             statuses,
             before,
+            older_than: None,
             limit,
         };
         reader.delegations(&filter).map(Some)

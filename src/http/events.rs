@@ -18,7 +18,7 @@ use super::extract::{Admin, Member, NO_WORKSPACE, PathWorkspace, Vigil};
 use super::openapi::{Limited, Unauthorised};
 use super::state::{AppState, Stopping};
 use super::tail::{Shown, Tail, Told};
-use crate::domain::{Position, WorkspaceId, WorkspaceStatus};
+use crate::domain::{Position, WorkspaceId};
 use crate::store::EventView;
 
 /// How often a quiet stream says that it lives.
@@ -102,8 +102,8 @@ pub(crate) async fn stream_of(
 ) -> Result<HttpResponse, ApiError> {
     let after = last_event_id(&request)?;
     let id = member.workspace;
-    let found = state.store.read(move |reader| reader.workspace(id)).await?;
-    if found.is_none_or(|workspace| workspace.status == WorkspaceStatus::Removed) {
+    let found = state.store.seat(id).await?;
+    if !found.is_some_and(|workspace| workspace.is_present()) {
         return Err(NO_WORKSPACE);
     }
     let tail = Tail::follow(&state.store, &state.events, Some(id), after).await?;

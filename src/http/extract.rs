@@ -5,12 +5,12 @@ use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::AUTHORIZATION;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use serde::Deserialize;
 
 use super::error::{ApiError, Door};
 use super::state::AppState;
-use crate::auth::{Principal, bearer, resolve};
+use crate::auth::{Denied, Principal, bearer, resolve};
 use crate::domain::{DelegationId, WorkspaceId, sanitize};
 
 type Extracted<T> = Pin<Box<dyn Future<Output = Result<T, ApiError>>>>;
@@ -29,11 +29,21 @@ pub(crate) async fn principal(
     state: &AppState,
     door: Door,
 ) -> Result<Principal, ApiError> {
+    let known = request
+        .extensions_mut()
+        .remove::<Result<Principal, Denied>>();
+    let speaker = match known {
+        Some(known) => known,
+        None => speaker(request, state).await,
+    };
+    speaker.map_err(|denied| door.refuse(denied))
+}
+
+/// Who speaks, found out anew.
+pub(crate) async fn speaker(request: &HttpRequest, state: &AppState) -> Result<Principal, Denied> {
     let header = request.headers().get(AUTHORIZATION);
     let secret = header.and_then(|value| bearer(value.as_bytes()));
-    resolve(secret, &state.admin, &state.store)
-        .await
-        .map_err(|denied| door.refuse(denied))
+    resolve(secret, &state.admin, &state.store).await
 }
 
 /// A credential that outlives its request, because the answer does: a stream must end when it is revoked.
@@ -129,7 +139,7 @@ impl Member {
             return Ok(());
         }
         let id = self.workspace;
-        let found = state.store.read(move |reader| reader.workspace(id)).await?;
+        let found = state.store.seat(id).await?;
         found.map(drop).ok_or(NO_WORKSPACE)
     }
 }

@@ -18,7 +18,7 @@ use crate::domain::{
     ActivityId, ActivityType, EventName, FeedRow, Json, Position, WorkspaceId, WorkspaceStatus,
 };
 use crate::events::{Message, Notice, Subscription};
-use crate::store::{ActivityFilter, ActivityView, Write, Written};
+use crate::store::{Write, Written};
 
 /// The longest wait for a first message.
 const MAX_WAIT: Duration = Duration::from_mins(1);
@@ -47,7 +47,7 @@ pub(crate) async fn inbox(
         (!wait.is_zero()).then(|| state.events.subscribe(Some(member.workspace)));
     let deadline = tokio::time::Instant::now() + wait;
     loop {
-        let (acknowledged, rows) = unacknowledged(&state, member.workspace, limit).await?;
+        let (acknowledged, rows) = state.store.inbox(member.workspace, limit).await?;
         let over = tokio::time::Instant::now() >= deadline;
         let Some(subscription) = subscription.as_mut().filter(|_| rows.is_empty() && !over) else {
             fetched::tell(&state, &member, &rows);
@@ -73,29 +73,6 @@ fn wait(query: &Query) -> Result<Duration, ApiError> {
             .under("wait must be a number of seconds from 0 to 60")
     })?;
     Ok(Duration::from_secs(seconds).min(MAX_WAIT))
-}
-
-async fn unacknowledged(
-    state: &AppState,
-    workspace: WorkspaceId,
-    limit: i64,
-) -> Result<(Position, Vec<ActivityView>), ApiError> {
-    let read = state.store.read(move |reader| {
-        let acknowledged = reader.acknowledged(workspace)?;
-        let rows = reader.activity(&ActivityFilter {
-            workspace,
-            activity_type: Some(ActivityType::A2aReceive.as_str().to_owned()),
-            source: None,
-            peer: None,
-            since: None,
-            before: None,
-            after_position: Some(acknowledged),
-            before_position: None,
-            limit,
-        })?;
-        Ok((acknowledged, rows))
-    });
-    Ok(read.await?)
 }
 
 /// Until the inbox may have grown.

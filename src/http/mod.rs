@@ -32,7 +32,7 @@ mod workspace_creation;
 mod workspace_fields;
 mod workspaces;
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use actix_web::body::MessageBody;
@@ -40,8 +40,10 @@ use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, Error, HttpServer, Resource};
+use tokio::net::TcpSocket;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use middleware::{begins, looks, reports};
 pub use state::{AppState, Readiness, Settings, Stopping};
 
 /// What all workers of a server share. Made once, cloned into each.
@@ -62,13 +64,45 @@ impl Shared {
     }
 }
 
+/// Most connections of one worker; more wait until one ends, in the system's queue, which is [`BACKLOG`] long.
+const CONNECTIONS: usize = 25_000;
+/// Most connections that wait to be taken in; who comes then is not answered by the system, and tries again.
+const BACKLOG: u32 = 1024;
+/// How long the head of a request may take.
+const HEAD_TIME: Duration = Duration::from_secs(5);
+/// How long a connection is kept that asks nothing: longer than clients let pass between two polls.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Begins to listen, as std does but for the length of the queue.
+///
+/// # Errors
+/// When the address cannot be used.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
 /// Serves on `listener`; once told to stop, requests in flight get `grace` to finish. Signals are the caller's.
 ///
 /// # Errors
 /// When the socket cannot be used.
 pub fn serve(state: AppState, listener: TcpListener, grace: Duration) -> std::io::Result<Server> {
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // Reads are all that blocks, and any worker may have the turn for all of them.
+    let blocking = state.settings.read_connections;
     let shared = Shared::new(state);
     let server = HttpServer::new(move || app(shared.clone()))
+        .workers(workers)
+        .worker_max_blocking_threads(blocking.max(1))
+        .max_connections(CONNECTIONS)
+        .client_request_timeout(HEAD_TIME)
+        .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(grace.as_secs())
         .disable_signals()
         .listen(listener)?;
@@ -109,6 +143,7 @@ fn at(path: &str) -> Resource {
 fn routes(config: &mut ServiceConfig) {
     let docs = Config::new(["/openapi.json"]);
     config
+        .configure(workspace_routes)
         .service(at("/health").route(web::get().to(ops::health)))
         .service(at("/buildinfo").route(web::get().to(ops::build_info)))
         .service(at("/metrics").route(web::get().to(ops::metrics_text)))
@@ -118,66 +153,70 @@ fn routes(config: &mut ServiceConfig) {
         .service(at("/ws").route(web::get().to(sockets::open)))
         .service(at("/events").route(web::get().to(events::newest)))
         .service(at("/events/{id}").route(web::get().to(events::newest_of)))
-        .configure(workspace_routes)
         .configure(registry_routes)
         .configure(admin_routes)
         .default_service(web::to(ops::no_such_route));
 }
 
 fn workspace_routes(config: &mut ServiceConfig) {
-    let one = "/workspaces/{id}";
-    let under = |rest: &str| at(&format!("{one}/{rest}"));
-    config
+    let workspaces = at("/workspaces")
+        .route(web::get().to(workspaces::list))
+        .route(reports(web::post().to(workspace_creation::create)));
+    // A scope, so that the long way through the patterns is gone once, and the busiest first.
+    let one = web::scope("/workspaces/{id}")
         .service(
-            at("/workspaces")
-                .route(web::get().to(workspaces::list))
-                .route(web::post().to(workspace_creation::create)),
-        )
-        .service(
-            at(one)
+            at("")
                 .route(web::get().to(workspaces::get))
-                .route(web::patch().to(workspaces::patch))
-                .route(web::delete().to(workspaces::remove)),
+                .route(reports(web::patch().to(workspaces::patch)))
+                .route(reports(web::delete().to(workspaces::remove))),
         )
-        .service(under("delegate").route(web::post().to(delegations::delegate)))
-        .service(under("delegations").route(web::get().to(delegation_views::list)))
-        .service(under("delegations/record").route(web::post().to(delegations::record)))
-        .service(under("delegations/{delegation_id}").route(web::get().to(delegation_views::get)))
+        .service(at("/delegate").route(begins(web::post().to(delegations::delegate))))
+        .service(at("/delegations").route(web::get().to(delegation_views::list)))
+        .service(at("/delegations/record").route(begins(web::post().to(delegations::record))))
+        .service(at("/delegations/{delegation_id}").route(web::get().to(delegation_views::get)))
         .service(
-            under("delegations/{delegation_id}/update").route(web::post().to(delegations::update)),
-        )
-        .service(
-            under("delegations/{delegation_id}/heartbeat")
-                .route(web::post().to(steering::heartbeat)),
+            at("/delegations/{delegation_id}/update")
+                .route(reports(web::post().to(delegations::update))),
         )
         .service(
-            under("delegations/{delegation_id}/cancel").route(web::post().to(steering::cancel)),
+            at("/delegations/{delegation_id}/heartbeat")
+                .route(reports(web::post().to(steering::heartbeat))),
         )
-        .service(under("delegations/{delegation_id}/input").route(web::post().to(steering::input)))
-        .service(under("delegations/{delegation_id}/retry").route(web::post().to(retry::retry)))
         .service(
-            under("activity")
+            at("/delegations/{delegation_id}/cancel")
+                .route(reports(web::post().to(steering::cancel))),
+        )
+        .service(
+            at("/delegations/{delegation_id}/input")
+                .route(reports(web::post().to(steering::input))),
+        )
+        .service(
+            at("/delegations/{delegation_id}/retry").route(begins(web::post().to(retry::retry))),
+        )
+        .service(
+            at("/activity")
                 .route(web::get().to(activity::list))
-                .route(web::post().to(activity::log)),
+                .route(reports(web::post().to(activity::log))),
         )
-        .service(under("activity/ack").route(web::post().to(inbox::acknowledge)))
-        .service(under("inbox").route(web::get().to(inbox::inbox)))
-        .service(under("notify").route(web::post().to(inbox::notify)))
-        .service(under("events/stream").route(web::get().to(events::stream_of)))
+        .service(at("/activity/ack").route(reports(web::post().to(inbox::acknowledge))))
+        .service(at("/inbox").route(web::get().to(inbox::inbox)))
+        .service(at("/notify").route(reports(web::post().to(inbox::notify))))
+        .service(at("/events/stream").route(web::get().to(events::stream_of)))
         .service(
-            under("tokens")
+            at("/tokens")
                 .route(web::get().to(tokens::list))
-                .route(web::post().to(tokens::create)),
+                .route(reports(web::post().to(tokens::create))),
         )
-        .service(under("tokens/{token_id}").route(web::delete().to(tokens::revoke)));
+        .service(at("/tokens/{token_id}").route(reports(web::delete().to(tokens::revoke))));
+    config.service(workspaces).service(one);
 }
 
 fn registry_routes(config: &mut ServiceConfig) {
     config
-        .service(at("/registry/register").route(web::post().to(registry::register)))
-        .service(at("/registry/heartbeat").route(web::post().to(heartbeat::heartbeat)))
-        .service(at("/registry/update-card").route(web::post().to(registry::update_card)))
-        .service(at("/registry/check-access").route(web::post().to(registry::check_access)))
+        .service(at("/registry/register").route(reports(web::post().to(registry::register))))
+        .service(at("/registry/heartbeat").route(reports(web::post().to(heartbeat::heartbeat))))
+        .service(at("/registry/update-card").route(reports(web::post().to(registry::update_card))))
+        .service(at("/registry/check-access").route(looks(web::post().to(registry::check_access))))
         .service(at("/registry/discover/{id}").route(web::get().to(registry::discover)))
         .service(at("/registry/{id}/peers").route(web::get().to(registry::peers)));
 }
@@ -190,5 +229,7 @@ fn admin_routes(config: &mut ServiceConfig) {
         .service(at("/admin/liveness").route(web::get().to(admin::liveness)))
         .service(at("/admin/breakers").route(web::get().to(waiting::breakers)))
         .service(at("/admin/breakers/{id}/reset").route(web::post().to(waiting::reset)))
-        .service(at("/admin/a2a-queue/drop-stale").route(web::post().to(waiting::drop_stale)));
+        .service(
+            at("/admin/a2a-queue/drop-stale").route(reports(web::post().to(waiting::drop_stale))),
+        );
 }

@@ -21,7 +21,7 @@ use super::tail::{Shown, Tail, Told};
 use crate::auth::Principal;
 use crate::clock;
 use crate::domain::{Kinship, Position, WorkspaceId, kinship};
-use crate::store;
+use crate::store::{self, line};
 
 /// How long it is taken as known who may see whom.
 const KNOWN_FOR: Duration = Duration::from_secs(5);
@@ -204,7 +204,7 @@ pub(crate) async fn related(
     one: WorkspaceId,
     other: WorkspaceId,
 ) -> Result<bool, store::Error> {
-    let lines = store.read(move |reader| Ok((reader.ancestry(one)?, reader.ancestry(other)?)));
+    let lines = store.look(move |find| Ok((line(find, one)?, line(find, other)?)));
     let (own, peer) = lines.await?;
     Ok(matches!(
         kinship(&own, &peer),

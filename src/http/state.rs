@@ -25,6 +25,8 @@ pub struct Settings {
     pub deadline: Duration,
     /// Requests a minute for each peer address; 0 is off.
     pub rate_limit: u32,
+    /// Reads at once.
+    pub read_connections: usize,
     /// Browser origins that may call.
     pub cors_origins: Arc<[String]>,
     /// How long after its deadline a live delegation is a broken promise.
@@ -41,6 +43,7 @@ impl From<&Config> for Settings {
             max_body_bytes: config.max_body_bytes,
             deadline: config.deadline(),
             rate_limit: config.rate_limit,
+            read_connections: usize::try_from(config.read_connections).unwrap_or(1),
             cors_origins: origins
                 .filter(|origin| !origin.is_empty())
                 .map(ToOwned::to_owned)

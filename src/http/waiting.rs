@@ -15,8 +15,7 @@ use super::state::AppState;
 use crate::clock;
 use crate::delegation::Applied;
 use crate::domain::{
-    Breaker, DelegationId, Event, Hindrance, LineView, Status, Timestamp, Unready, WaitingFor,
-    WorkspaceId,
+    Breaker, Event, Hindrance, LineView, Status, Timestamp, Unready, WaitingFor, WorkspaceId,
 };
 use crate::store::{DelegationFilter, DelegationLine};
 
@@ -113,8 +112,8 @@ pub(crate) async fn drop_stale(
     let filter = DelegationFilter {
         party: target,
         statuses: vec![Status::Queued],
-        // No id comes before the empty one: only what is strictly older.
-        before: Some((now.minus(age), DelegationId::Text("".into()))),
+        before: None,
+        older_than: Some(now.minus(age)),
         limit: PAGE,
     };
     let concerned = |line: &DelegationLine| target.is_none() || line.target == target;
@@ -154,6 +153,7 @@ pub(crate) fn end_for_removed(state: &web::Data<AppState>, removed: Vec<Workspac
                 party: Some(target),
                 statuses: vec![Status::Pending, Status::Queued],
                 before: None,
+                older_than: None,
                 limit: PAGE,
             };
             let concerned = |line: &DelegationLine| line.target == Some(target);
@@ -187,7 +187,7 @@ async fn tell_all(
         drop(told);
         match page.last() {
             None => return Ok(ended),
-            Some(line) => filter.before = Some((line.created_at, line.key.id.clone())),
+            Some(line) => filter.before = Some(line.number),
         }
     }
 }

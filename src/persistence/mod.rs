@@ -1,9 +1,11 @@
 //! The persistence actor: batches what arrives, commits each batch as one transaction, and only then acknowledges.
 
 mod batch;
+mod gate;
 mod hearing;
 mod owed;
 mod retention;
+mod uses;
 mod writer;
 
 use std::sync::Arc;
@@ -19,8 +21,10 @@ use crate::store::{Lease, Write, Written};
 use hearing::Hearing;
 
 pub use batch::{BatchLimits, FlushReason};
+pub use gate::{Errand, Gate, GateLimits, Reason, Refused, Ticket};
 pub use owed::deliver_owed_replies;
 pub use retention::{Interrupted, Retention, prune, prune_regularly};
+pub use uses::{note_token_uses, note_token_uses_regularly};
 pub use writer::{PersistenceActor, PersistenceSettings};
 
 /// How many commands may wait for a commit before more are refused. Changes of admitted delegations are not counted:
@@ -103,6 +107,7 @@ pub(crate) struct Drain {
 pub(crate) struct Gauges {
     pub(crate) writing: watch::Sender<bool>,
     pub(crate) commands: AtomicUsize,
+    gate: Arc<Gate>,
     hearing: Hearing,
 }
 
@@ -128,6 +133,7 @@ impl Persistence {
                 }));
             }
         }
+        self.gauges.gate.submitted();
         self.actor.do_send(Append {
             write,
             patience,
@@ -165,6 +171,24 @@ impl Persistence {
     #[must_use]
     pub fn is_writing(&self) -> bool {
         *self.gauges.writing.borrow()
+    }
+
+    /// The gate that requests pass before they write.
+    #[must_use]
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gauges.gate
+    }
+
+    /// Waits for the next time that writing works again after it did not: what was begun before may have been committed
+    /// without anybody hearing of it.
+    pub async fn recovered(&self) {
+        let mut writing = self.gauges.writing.subscribe();
+        for now in [false, true] {
+            // The actor is gone: then nothing is ever written again.
+            if writing.wait_for(|writing| *writing == now).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Which node writes here.

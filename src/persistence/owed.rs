@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Persistence;
-use crate::domain::{DelegationKey, reply_row};
+use crate::domain::{Position, reply_row};
 use crate::store::{OwedReply, Store, Write};
 
 /// How many owed replies are fetched at once.
@@ -41,10 +41,10 @@ pub async fn deliver_owed_replies(
 
 /// Tries each that is owed, once. Whether nothing is owed any more.
 async fn deliver_all(store: &Store, persistence: &Persistence) -> bool {
-    let mut after: Option<DelegationKey> = None;
+    let mut after: Option<Position> = None;
     let mut all_written = true;
     loop {
-        let page = store.read_patiently(move |reader| reader.owed_replies(after.as_ref(), PAGE));
+        let page = store.read_patiently(move |reader| reader.owed_replies(after, PAGE));
         let Ok(page) = page.await else {
             return false;
         };

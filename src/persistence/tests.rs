@@ -65,10 +65,14 @@ fn open(path: &std::path::Path) -> (Store, Persistence) {
             size: 2,
             linger: Duration::ZERO,
         },
+        gate: GateLimits::default(),
         reply_owed: Arc::new(Notify::new()),
         faults: Arc::new(Faults::default()),
     };
-    (store, PersistenceActor::launch(settings, writer))
+    (
+        store,
+        PersistenceActor::launch(settings, writer, &actix::Arbiter::new().handle()),
+    )
 }
 
 #[actix::test]

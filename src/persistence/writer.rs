@@ -10,7 +10,8 @@ use actix::prelude::*;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::{
-    Append, BatchLimits, Drain, Error, FlushReason, Gauges, Hearing, Patience, Persistence,
+    Append, BatchLimits, Drain, Error, FlushReason, Gate, GateLimits, Gauges, Hearing, Patience,
+    Persistence,
 };
 use crate::clock;
 use crate::domain::Position;
@@ -47,6 +48,8 @@ pub struct PersistenceSettings {
     pub hub: EventHub,
     /// When to close a batch.
     pub limits: BatchLimits,
+    /// How much is let in.
+    pub gate: GateLimits,
     /// Woken when a reply could not be written with its ending.
     pub reply_owed: Arc<Notify>,
     /// For tests.
@@ -91,14 +94,19 @@ struct Finished {
 }
 
 impl PersistenceActor {
-    /// Starts it on an arbiter of its own, writing with `writer`.
+    /// Starts it on this arbiter, writing with `writer` on the blocking pool.
     #[must_use]
-    pub fn launch(settings: PersistenceSettings, writer: Box<dyn Writer>) -> Persistence {
+    pub fn launch(
+        settings: PersistenceSettings,
+        writer: Box<dyn Writer>,
+        arbiter: &ArbiterHandle,
+    ) -> Persistence {
         let lease = settings.lease.clone();
         let longest_pause = (lease.length() / 2).max(PAUSE_MIN);
         let gauges = Arc::new(Gauges {
             writing: watch::Sender::new(true),
             commands: AtomicUsize::new(0),
+            gate: Arc::new(Gate::new(settings.gate, settings.limits.size)),
             hearing: Hearing::begin(clock::now(), longest_pause),
         });
         let actor = Self {
@@ -116,7 +124,7 @@ impl PersistenceActor {
             draining: Vec::new(),
             _vital: Vital,
         };
-        let address = Self::start_in_arbiter(&Arbiter::new().handle(), |_| actor);
+        let address = Self::start_in_arbiter(arbiter, |_| actor);
         Persistence {
             actor: address,
             gauges,
@@ -131,6 +139,7 @@ impl PersistenceActor {
         }
         if self.membership == Membership::Leaving && self.buffer.is_empty() {
             self.membership = Membership::Left;
+            self.gauges.gate.submitted();
             return self.commit(vec![Append::unheard(Write::Leave)], context);
         }
         if self.buffer.is_empty() || self.has_left() {
@@ -198,6 +207,7 @@ impl PersistenceActor {
         });
         self.in_flight = true;
         self.began = Instant::now();
+        self.gauges.gate.commit_began();
         let stall = self.look_after(&batch, context);
         let finish = task.into_actor(self).map(move |joined, actor, context| {
             context.cancel_future(stall);
@@ -212,8 +222,14 @@ impl PersistenceActor {
                 Ok(commit) => {
                     actor.writer = finished.writer;
                     metrics::histogram!("baton_commit_seconds").record(finished.took);
-                    actor.committed(commit, answers);
+                    actor.succeeded(&commit);
+                    if actor.buffer.is_empty() {
+                        actor.answer(commit, answers);
+                        return actor.proceed(context);
+                    }
+                    // Before the answers, so that the database need not wait for them.
                     actor.proceed(context);
+                    actor.answer(commit, answers);
                 }
                 Err(store::Error::Fenced) => actor.end(),
                 Err(error) => {
@@ -227,7 +243,7 @@ impl PersistenceActor {
 
     /// Sees to it that a commit that gets no answer keeps nobody waiting.
     fn look_after(&self, batch: &[Write], context: &mut Context<Self>) -> SpawnHandle {
-        let mebibytes = batch.iter().map(size).max().unwrap_or(0) >> 20;
+        let mebibytes = batch.iter().map(Write::bytes).max().unwrap_or(0) >> 20;
         let mebibytes = u32::try_from(mebibytes).unwrap_or(u32::MAX);
         let limit = STALLED_AFTER.saturating_add(STALLED_AFTER_MIB.saturating_mul(mebibytes));
         let began = self.began;
@@ -266,7 +282,7 @@ impl PersistenceActor {
         }
     }
 
-    fn committed(&mut self, commit: Commit, answers: Vec<(Patience, super::Acknowledge)>) {
+    fn succeeded(&mut self, commit: &Commit) {
         let moves = |written: &Written| matches!(written, Written::Accepted(_) | Written::Advanced);
         if commit.written.iter().any(moves) {
             self.settings.faults.pass(Point::Committed);
@@ -285,6 +301,10 @@ impl PersistenceActor {
         self.gauges.hearing.sign(clock::now());
         self.settings.store.answers();
         self.gauges.writing.send_replace(true);
+        self.gauges.gate.committed(commit.written.len());
+    }
+
+    fn answer(&self, commit: Commit, answers: Vec<(Patience, super::Acknowledge)>) {
         for published in commit.published {
             let shown = show(published, commit.unbroken_since);
             self.settings.hub.publish(shown);
@@ -350,24 +370,10 @@ impl PersistenceActor {
     }
 
     fn release(&self, patience: Patience) {
+        self.gauges.gate.answered();
         if patience == Patience::Command {
             self.gauges.commands.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// About how many bytes a write carries, where that can be many.
-fn size(write: &Write) -> usize {
-    match write {
-        Write::Accept(accept) => accept.delegation.task.len(),
-        Write::Advance(advance) | Write::Visit(advance) => {
-            advance.raw_reply.as_ref().map_or(0, bytes::Bytes::len)
-        }
-        Write::Log(row) => {
-            let bodies = [&row.request_body, &row.response_body];
-            bodies.into_iter().flatten().map(|body| body.0.len()).sum()
-        }
-        _ => 0,
     }
 }
 

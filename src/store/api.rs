@@ -115,6 +115,8 @@ pub enum Write {
         /// When.
         at: Timestamp,
     },
+    /// Note when tokens were last used.
+    TokensUsed(Vec<TokenUse>),
     /// Take over what other nodes had that are gone.
     TakeOver(Gone),
     /// Give up the lease: whoever comes next takes over at once.
@@ -171,6 +173,15 @@ pub struct NewToken {
     pub prefix: Box<str>,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+/// That a token was used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TokenUse {
+    /// SHA-256 of its secret.
+    pub hash: [u8; 32],
+    /// When.
+    pub at: Timestamp,
 }
 
 /// Fields to change; `None` leaves a field alone.
@@ -250,7 +261,7 @@ pub enum Written {
     /// To the same: the stored delegation has moved on without this actor; nothing was written.
     Stale,
     /// To [`Write::DeliverOwed`], [`Write::Record`], [`Write::CreateWorkspace`], [`Write::RemoveWorkspaces`],
-    /// [`Write::TakeOver`], [`Write::Leave`], [`Write::ForgetNodes`].
+    /// [`Write::TokensUsed`], [`Write::TakeOver`], [`Write::Leave`], [`Write::ForgetNodes`].
     Done,
     /// To [`Write::Log`].
     Logged(Position),
@@ -342,7 +353,8 @@ pub trait Writer: Send {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when nothing could be committed, or when it is not known whether it was. Repeating the
-    /// same writes is safe. [`Error::Fenced`] when another node took over from this one.
+    /// same writes is safe, but that an event that belongs to no delegation may be recorded twice. [`Error::Fenced`]
+    /// when another node took over from this one.
     fn commit(&mut self, writes: &[Write]) -> Result<Commit, Error> {
         self.commit_watched(writes, &|| {})
     }

@@ -12,14 +12,17 @@ use crate::domain::{
 };
 
 pub(super) mod postgres {
+    use diesel::connection::SimpleConnection as _;
     use diesel::prelude::*;
 
+    use crate::domain::NodeId;
+    use crate::store::batch::{Batch, Endings, Run};
     use crate::store::fragments::{GoneNodes, pg_notify};
     use crate::store::rows::{ActivityRow, EventRow};
     use crate::store::schema::{activity_logs, nodes, structure_events};
     use crate::store::telling::CHANNEL;
     use crate::store::types::Id;
-    use crate::store::{Error, shared};
+    use crate::store::{Acceptance, Error, Write, Written, folded, shared};
 
     /// PostgreSQL takes 65,535 values in one statement; a row has 15.
     const ROWS_AT_ONCE: usize = 1000;
@@ -66,16 +69,89 @@ pub(super) mod postgres {
         Ok(())
     }
 
-    /// Whether this node still holds its own row. Until the transaction ends, nobody can take it over.
-    fn holds(conn: &mut PgConnection, node: Id) -> Result<bool, Error> {
-        let own: Option<Id> = nodes::table
-            .find(node)
-            .filter(nodes::holder.eq(node))
-            .select(nodes::id)
-            .for_share()
-            .first(conn)
-            .optional()?;
-        Ok(own.is_some())
+    /// Whether many writes are worth few statements.
+    const FOLDS: bool = true;
+
+    /// Forgets how statements are carried out: a plan that was made while a table was empty is wrong when it is not.
+    fn plan_anew(conn: &mut PgConnection) -> Result<(), Error> {
+        Ok(conn.batch_execute("DISCARD PLANS")?)
+    }
+
+    /// Takes places, if this node still holds its own row. Until the transaction ends, nobody can take that over.
+    fn take_places(
+        conn: &mut PgConnection,
+        node: NodeId,
+        number: i64,
+    ) -> Result<Option<i64>, Error> {
+        folded::take_places(conn, node, number)
+    }
+
+    /// Applies beginnings and changes of different delegations together, everything else in between by itself.
+    fn apply_folded<'a>(
+        conn: &mut PgConnection,
+        writes: &'a [Write],
+        batch: &mut Batch<'a>,
+    ) -> Result<(), Error> {
+        let mut run = Run::default();
+        for (number, write) in writes.iter().enumerate() {
+            if run.add(number, write) {
+                continue;
+            }
+            apply_run(conn, std::mem::take(&mut run), batch)?;
+            if !run.add(number, write) {
+                batch.current = number;
+                let written = commit::apply(conn, write, batch)?;
+                batch.note(written);
+            }
+        }
+        apply_run(conn, run, batch)
+    }
+
+    fn apply_run<'a>(
+        conn: &mut PgConnection,
+        run: Run<'a>,
+        batch: &mut Batch<'a>,
+    ) -> Result<(), Error> {
+        let begun = folded::accept(conn, &run.accepts, batch)?;
+        for (number, accept) in run.accepts {
+            batch.current = number;
+            let written = if begun.contains(&number) {
+                batch.began(accept, batch.number_of(number));
+                let retry_of = accept.delegation.retry_of.clone();
+                Written::Accepted(Acceptance::Created { retry_of })
+            } else {
+                write_delegations::accept(conn, accept, batch)?
+            };
+            batch.note(written);
+        }
+        let moved = folded::advance(conn, &run.advances)?;
+        for (number, advance) in run.advances {
+            batch.current = number;
+            let written = if let Some(number) = moved.get(&number) {
+                batch.advanced(advance, *number);
+                Written::Advanced
+            } else {
+                write_delegations::advance(conn, advance, batch)?
+            };
+            batch.note(written);
+        }
+        batch.moved.extend(run.moved);
+        Ok(())
+    }
+
+    fn show_folded(
+        conn: &mut PgConnection,
+        rows: &[ActivityRow<'_>],
+        events: &[EventRow],
+        endings: Endings,
+        own: NodeId,
+        payload: Option<&str>,
+    ) -> Result<(), Error> {
+        match payload {
+            Some(payload) if rows.is_empty() && events.is_empty() => notify(conn, payload),
+            Some(payload) => folded::show(conn, rows, events, endings, own, payload),
+            None => Ok(()),
+        }
     }
 
     /// Locks, of these, those that nobody is writing under at this moment.
@@ -124,11 +200,13 @@ pub(super) mod postgres {
 pub(super) mod sqlite {
     use diesel::prelude::*;
 
+    use crate::domain::NodeId;
+    use crate::store::batch::{Batch, Endings};
     use crate::store::fragments::GoneNodes;
     use crate::store::rows::{ActivityRow, EventRow};
-    use crate::store::schema::{activity_logs, nodes, structure_events};
+    use crate::store::schema::{activity_logs, feed_position, nodes, structure_events};
     use crate::store::types::Id;
-    use crate::store::{Error, shared};
+    use crate::store::{Error, Write, shared};
 
     /// Immediate: a transaction that begins as a reader cannot wait for the writer before it.
     fn in_transaction<T>(
@@ -166,11 +244,59 @@ pub(super) mod sqlite {
         Ok(())
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "its twin can fail")]
+    const fn plan_anew(_: &mut SqliteConnection) -> Result<(), Error> {
+        Ok(())
+    }
+
     // One process has the database, one connection writes: whoever reads in a writing transaction has the lock.
 
-    fn holds(conn: &mut SqliteConnection, node: Id) -> Result<bool, Error> {
-        let own = nodes::table.find(node).filter(nodes::holder.eq(node));
-        Ok(diesel::select(diesel::dsl::exists(own)).get_result(conn)?)
+    fn take_places(
+        conn: &mut SqliteConnection,
+        node: NodeId,
+        number: i64,
+    ) -> Result<Option<i64>, Error> {
+        let own = nodes::table
+            .find(Id(node.0))
+            .filter(nodes::holder.eq(Id(node.0)));
+        let position = feed_position::table
+            .find(1)
+            .filter(diesel::dsl::exists(own));
+        Ok(diesel::update(position)
+            .set(feed_position::last.eq(feed_position::last + number))
+            .returning(feed_position::last)
+            .get_result(conn)
+            .optional()?)
+    }
+
+    // A prepared statement for each write costs less here than one for many, and nothing on the way.
+
+    const FOLDS: bool = false;
+
+    fn apply_folded<'a>(
+        conn: &mut SqliteConnection,
+        writes: &'a [Write],
+        batch: &mut Batch<'a>,
+    ) -> Result<(), Error> {
+        for (number, write) in writes.iter().enumerate() {
+            batch.current = number;
+            let written = commit::apply(conn, write, batch)?;
+            batch.note(written);
+        }
+        Ok(())
+    }
+
+    fn show_folded(
+        conn: &mut SqliteConnection,
+        rows: &[ActivityRow<'_>],
+        events: &[EventRow],
+        endings: Endings,
+        _own: NodeId,
+        _payload: Option<&str>,
+    ) -> Result<(), Error> {
+        insert_rows(conn, rows)?;
+        insert_events(conn, events)?;
+        commit::count_endings(conn, endings)
     }
 
     fn lock_idle(conn: &mut SqliteConnection, gone: GoneNodes) -> Result<Vec<Id>, Error> {
@@ -199,6 +325,7 @@ macro_rules! implement {
         impl Reader for $Conn {
             $($(
                 fn $name(&mut self, $($argument: $type),*) -> Result<$answer, Error> {
+                    metrics::counter!("baton_store_reads_total", "query" => stringify!($name)).increment(1);
                     $backend::$module::$name(self, $($argument),*)
                 }
             )+)+
@@ -239,16 +366,15 @@ implement_both! {
         fn find_key(party: WorkspaceId, id: &DelegationId) -> Option<DelegationKey>;
         fn view(key: &DelegationKey) -> Option<DelegationView>;
         fn task(key: &DelegationKey) -> Option<std::sync::Arc<str>>;
-        fn live(
-            owner: NodeId, after: Option<&DelegationKey>, limit: i64
-        ) -> Page<Loaded>;
+        fn number(key: &DelegationKey) -> Option<Position>;
+        fn live(owner: NodeId, after: Option<Position>, limit: i64) -> Page<Loaded>;
         fn waiting_for_removed(limit: i64) -> Vec<DelegationKey>;
         fn delegations(filter: &DelegationFilter) -> Vec<DelegationLine>;
         fn counts() -> Vec<(Status, i64)>;
-        fn owed_replies(after: Option<&DelegationKey>, limit: i64) -> Page<OwedReply>;
+        fn owed_replies(after: Option<Position>, limit: i64) -> Page<OwedReply>;
         fn audit(
-            after: Option<&DelegationKey>, limit: i64, limits: AuditLimits
-        ) -> Vec<Audited>;
+            after: Option<Position>, limit: i64, limits: AuditLimits
+        ) -> Page<Audited>;
     }
     leases {
         fn nodes() -> Vec<NodeView>;

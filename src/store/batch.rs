@@ -1,18 +1,74 @@
 //! A commit in the making: outcomes so far, and what is to be shown once positions are taken.
 
-use crate::domain::{DelegationKey, Feed, FeedEvent, FeedRow, NodeId, Position, WorkspaceId};
+use std::collections::HashSet;
 
-use super::{Commit, Published, Written};
+use crate::domain::{
+    Accept, Advance, DelegationKey, Ending, Feed, FeedEvent, FeedRow, METHOD_DELEGATE_RESULT,
+    NodeId, Position, State, WorkspaceId,
+};
 
-/// Something that gets a position.
+use super::{Commit, Published, Write, Written};
+
+impl Write {
+    /// About how many bytes it carries, where that can be many.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Accept(accept) => accept.delegation.task.len() + bytes_of_feed(&accept.feed),
+            Self::Advance(advance) | Self::Visit(advance) => {
+                advance.raw_reply.as_ref().map_or(0, bytes::Bytes::len)
+                    + bytes_of_feed(&advance.feed)
+            }
+            Self::Log(row) => bytes_of_row(row),
+            _ => 0,
+        }
+    }
+}
+
+fn bytes_of_feed(feed: &Feed) -> usize {
+    feed.rows.iter().chain(&feed.reply).map(bytes_of_row).sum()
+}
+
+fn bytes_of_row(row: &FeedRow) -> usize {
+    let bodies = [&row.request_body, &row.response_body];
+    bodies.into_iter().flatten().map(|body| body.0.len()).sum()
+}
+
+/// The most places that a write can need.
+pub(crate) fn places_of(write: &Write) -> usize {
+    match write {
+        // The last one is the delegation's number.
+        Write::Accept(accept) => places_of_feed(&accept.feed).max(1),
+        Write::Advance(advance) | Write::Visit(advance) => places_of_feed(&advance.feed),
+        Write::DeliverOwed { .. } | Write::Log(_) | Write::Record(_) => 1,
+        Write::CreateWorkspace { events, .. }
+        | Write::PatchWorkspace { events, .. }
+        | Write::RemoveWorkspaces { events, .. } => events.len(),
+        Write::Register(registration) => registration.events.len(),
+        Write::Acknowledge { .. }
+        | Write::MintToken { .. }
+        | Write::RevokeToken { .. }
+        | Write::TokensUsed(_)
+        | Write::TakeOver(_)
+        | Write::Leave
+        | Write::ForgetNodes
+        | Write::Prune(_)
+        | Write::PruneEvents { .. } => 0,
+    }
+}
+
+fn places_of_feed(feed: &Feed) -> usize {
+    feed.rows.len() + usize::from(feed.reply.is_some()) + feed.events.len()
+}
+
+/// Something that gets a position; what tells of a delegation comes with that one's number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Item<'a> {
     /// A row that stands or falls with its write.
-    Row(&'a FeedRow),
+    Row(&'a FeedRow, Option<Position>),
     /// A reply that may fail alone; then it is owed (rule 4).
-    Reply(&'a FeedRow, &'a DelegationKey),
+    Reply(&'a FeedRow, &'a DelegationKey, Position),
     /// A reply that was owed; if it fails, it still is.
-    Owed(&'a FeedRow, &'a DelegationKey),
+    Owed(&'a FeedRow, &'a DelegationKey, Position),
     /// An event.
     Event(&'a FeedEvent),
 }
@@ -21,7 +77,7 @@ impl Item<'_> {
     /// Whose feed it belongs to.
     pub(crate) const fn workspace(&self) -> WorkspaceId {
         match self {
-            Self::Row(row) | Self::Reply(row, _) | Self::Owed(row, _) => row.workspace,
+            Self::Row(row, _) | Self::Reply(row, ..) | Self::Owed(row, ..) => row.workspace,
             Self::Event(event) => event.workspace,
         }
     }
@@ -36,68 +92,196 @@ pub(crate) enum Refusal {
     Owed(String),
 }
 
-/// One transaction's worth of writes.
-#[derive(Debug)]
-pub(crate) struct Batch<'a> {
-    /// Whether an earlier try of these writes may have been committed, so that ids may exist already.
-    pub(crate) careful: bool,
-    /// The node that writes.
-    pub(crate) node: NodeId,
-    /// Outcomes, in the order of the writes.
-    pub(crate) written: Vec<Written>,
-    /// What is to be shown, in order, each with the number of its write.
-    pub(crate) items: Vec<(usize, Item<'a>)>,
-    /// Delegations that were moved although another node may have them in charge.
+/// How the writes of a batch are put into a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Manner {
+    /// All together in few statements, which the database takes or refuses as a whole.
+    Folded,
+    /// One after the other, replies apart, so that one that is refused undoes nothing else.
+    Guarded,
+    /// Each in a transaction of its own. An earlier try may have been committed, so that ids may exist already.
+    Alone,
+}
+
+/// Beginnings and changes of delegations, no two of the same one, with their numbers in the batch.
+#[derive(Debug, Default)]
+pub(crate) struct Run<'a> {
+    keys: HashSet<&'a DelegationKey>,
+    pub(crate) accepts: Vec<(usize, &'a Accept)>,
+    pub(crate) advances: Vec<(usize, &'a Advance)>,
+    /// Those that another node may have in charge.
     pub(crate) moved: Vec<&'a DelegationKey>,
 }
 
+impl<'a> Run<'a> {
+    /// Takes a write up, unless it is of another kind, or of a delegation that is here already.
+    pub(crate) fn add(&mut self, number: usize, write: &'a Write) -> bool {
+        match write {
+            Write::Accept(accept) => {
+                let new = self.keys.insert(&accept.delegation.terms.key);
+                self.accepts.extend(new.then_some((number, &**accept)));
+                new
+            }
+            Write::Advance(advance) | Write::Visit(advance) => {
+                let new = self.keys.insert(&advance.key);
+                self.advances.extend(new.then_some((number, &**advance)));
+                if new && matches!(write, Write::Visit(_)) {
+                    self.moved.push(&advance.key);
+                }
+                new
+            }
+            _ => false,
+        }
+    }
+}
+
+/// How many delegations ended, by how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Endings {
+    pub(crate) completed: i64,
+    pub(crate) failed: i64,
+    pub(crate) cancelled: i64,
+}
+
+impl Endings {
+    const fn count(&mut self, ending: &Ending) {
+        let number = match ending {
+            Ending::Completed { .. } => &mut self.completed,
+            Ending::Failed { .. } => &mut self.failed,
+            Ending::Cancelled { .. } => &mut self.cancelled,
+        };
+        *number = number.saturating_add(1);
+    }
+}
+
+/// Each ending has one result row; what is only learnt of an ended delegation has none.
+fn is_ending(feed: &Feed) -> bool {
+    let result = |row: &FeedRow| row.method.as_deref() == Some(METHOD_DELEGATE_RESULT);
+    feed.rows.iter().any(result)
+}
+
+/// One transaction's worth of writes.
+#[derive(Debug)]
+pub(crate) struct Batch<'a> {
+    /// How they are written.
+    pub(crate) manner: Manner,
+    /// The node that writes.
+    pub(crate) node: NodeId,
+    /// Its places come after this one.
+    before: Position,
+    /// The last of the places that were taken for each write.
+    last: Vec<Position>,
+    /// Outcomes, in the order of the writes; none for those that are yet to be applied.
+    pub(crate) written: Vec<Option<Written>>,
+    /// The number of the write that is being applied.
+    pub(crate) current: usize,
+    /// What is to be shown, each with the number of its write.
+    pub(crate) items: Vec<(usize, Item<'a>)>,
+    /// Delegations that were moved although another node may have them in charge.
+    pub(crate) moved: Vec<&'a DelegationKey>,
+    /// How many ended, by how.
+    pub(crate) endings: Endings,
+}
+
 impl<'a> Batch<'a> {
-    pub(crate) fn new(writes: usize, careful: bool, node: NodeId) -> Self {
+    pub(crate) fn new(writes: &[Write], manner: Manner, node: NodeId, before: Position) -> Self {
+        let taken = |last: &mut Position, write| {
+            let places = i64::try_from(places_of(write)).unwrap_or(i64::MAX);
+            last.0 = last.0.saturating_add(places);
+            Some(*last)
+        };
         Self {
-            careful,
+            manner,
             node,
-            written: Vec::with_capacity(writes),
-            items: Vec::with_capacity(writes),
+            before,
+            last: writes.iter().scan(before, taken).collect(),
+            written: vec![None; writes.len()],
+            current: 0,
+            items: Vec::with_capacity(writes.len()),
             moved: Vec::new(),
+            endings: Endings::default(),
         }
     }
 
     pub(crate) fn show(&mut self, item: Item<'a>) {
-        self.items.push((self.written.len(), item));
+        self.items.push((self.current, item));
+    }
+
+    /// Notes what the current write came to.
+    pub(crate) fn note(&mut self, written: Written) {
+        if let Some(place) = self.written.get_mut(self.current) {
+            *place = Some(written);
+        }
+    }
+
+    /// What is shown appears in the order of the writes, whatever order they were applied in.
+    pub(crate) fn sort(&mut self) {
+        self.items.sort_by_key(|(write, _)| *write);
+    }
+
+    /// The number of the delegation that this write begins.
+    pub(crate) fn number_of(&self, write: usize) -> Position {
+        self.last.get(write).copied().unwrap_or(self.before)
+    }
+
+    /// What the current write began is to be shown.
+    pub(crate) fn began(&mut self, accept: &'a Accept, number: Position) {
+        let delegation = &accept.delegation;
+        self.show_feed(&accept.feed, &delegation.terms.key, number);
+        if let State::Ended(ended) = &delegation.state {
+            self.endings.count(&ended.ending);
+        }
+    }
+
+    /// What the current write changed is to be shown, and counted when it ended.
+    pub(crate) fn advanced(&mut self, advance: &'a Advance, number: Position) {
+        self.show_feed(&advance.feed, &advance.key, number);
+        if let (State::Ended(ended), true) = (&advance.life.state, is_ending(&advance.feed)) {
+            self.endings.count(&ended.ending);
+        }
     }
 
     /// Rows, then the reply, then events.
-    pub(crate) fn show_feed(&mut self, feed: &'a Feed, key: &'a DelegationKey) {
+    fn show_feed(&mut self, feed: &'a Feed, key: &'a DelegationKey, number: Position) {
         for row in &feed.rows {
-            self.show(Item::Row(row));
+            self.show(Item::Row(row, Some(number)));
         }
         if let Some(reply) = &feed.reply {
-            self.show(Item::Reply(reply, key));
+            self.show(Item::Reply(reply, key, number));
         }
-        for event in &feed.events {
+        self.show_events(&feed.events);
+    }
+
+    pub(crate) fn show_events(&mut self, events: &'a [FeedEvent]) {
+        for event in events {
             self.show(Item::Event(event));
         }
     }
 
-    /// Each item with its place, the first after `before`.
-    pub(crate) fn placed(&self, before: Position) -> impl Iterator<Item = (Position, Item<'a>)> {
-        (before.0.saturating_add(1)..)
+    /// Whether an earlier try of these writes may have been committed.
+    pub(crate) fn is_careful(&self) -> bool {
+        self.manner == Manner::Alone
+    }
+
+    /// Each item with its place.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (Position, Item<'a>)> {
+        (self.before.0.saturating_add(1)..)
             .map(Position)
             .zip(self.items.iter().map(|(_, item)| *item))
     }
 
     /// The commit's answer, once everything is stored; `refused` are the replies that were not.
-    pub(crate) fn finish(mut self, before: Position, refused: &[(Position, Refusal)]) -> Commit {
+    pub(crate) fn finish(mut self, refused: &[(Position, Refusal)]) -> Commit {
         let mut published = Vec::with_capacity(self.items.len());
         let (mut replies_owed, mut replies_written) = (0, 0);
-        let places: Vec<(Position, Item<'a>)> = self.placed(before).collect();
+        let places: Vec<(Position, Item<'a>)> = self.placed().collect();
         for ((write, _), (position, item)) in self.items.iter().zip(places) {
             let refusal = refused.iter().find(|(place, _)| *place == position);
             match (item, refusal) {
                 (Item::Reply(..), Some((_, Refusal::Owed(_)))) => replies_owed += 1,
                 (Item::Owed(..), Some((_, Refusal::Owed(why)))) => {
                     if let Some(written) = self.written.get_mut(*write) {
-                        *written = Written::Failed(why.as_str().into());
+                        *written = Some(Written::Failed(why.as_str().into()));
                     }
                 }
                 (_, Some((_, Refusal::AlreadyThere))) => {}
@@ -107,9 +291,9 @@ impl<'a> Batch<'a> {
                         event: event.clone(),
                     });
                 }
-                (Item::Row(row) | Item::Reply(row, _) | Item::Owed(row, _), _) => {
-                    replies_written += u64::from(!matches!(item, Item::Row(_)));
-                    if let Some(Written::Logged(place)) = self.written.get_mut(*write) {
+                (Item::Row(row, _) | Item::Reply(row, ..) | Item::Owed(row, ..), _) => {
+                    replies_written += u64::from(!matches!(item, Item::Row(..)));
+                    if let Some(Some(Written::Logged(place))) = self.written.get_mut(*write) {
                         *place = position;
                     }
                     published.push(Published::Row {
@@ -121,7 +305,8 @@ impl<'a> Batch<'a> {
             }
         }
         Commit {
-            written: self.written,
+            // Each was applied, or the transaction failed as a whole.
+            written: self.written.into_iter().flatten().collect(),
             published,
             replies_owed,
             replies_written,

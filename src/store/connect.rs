@@ -131,11 +131,13 @@ pub(crate) fn sqlite(path: &Path, purpose: Purpose) -> Result<SqliteConnection, 
         .ok_or_else(|| Error::Refused(format!("the path {} is not UTF-8", path.display())))?;
     let mut connection = SqliteConnection::establish(path)?;
     connection.batch_execute(
-        "PRAGMA busy_timeout = 5000; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+        "PRAGMA busy_timeout = 5000; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384;",
     )?;
-    if purpose == Purpose::Read {
-        connection.batch_execute("PRAGMA query_only = ON;")?;
-    }
+    connection.batch_execute(match purpose {
+        Purpose::Read => "PRAGMA query_only = ON;",
+        // Pages of 4 KiB: 32 MiB. A page that many commits write is copied into the database once for all of them.
+        Purpose::Write => "PRAGMA wal_autocheckpoint = 8000;",
+    })?;
     Ok(connection)
 }
 
@@ -167,7 +169,12 @@ const IDLE_MAX: Duration = Duration::from_secs(5);
 pub(crate) fn postgres_writer(url: &str, lease: Duration) -> Result<PgConnection, Error> {
     let mut connection = postgres(url)?;
     let idle = (lease / 4).clamp(IDLE_MIN, IDLE_MAX).as_millis();
-    connection.batch_execute(&format!("SET idle_in_transaction_session_timeout = {idle}"))?;
+    // Every statement of a commit finds its rows by a key: a plan for any number of them is always right.
+    connection.batch_execute(&format!(
+        "SET idle_in_transaction_session_timeout = {idle}; SET plan_cache_mode = force_generic_plan; SET jit = off; \
+         SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; \
+         SET enable_mergejoin = off;"
+    ))?;
     Ok(connection)
 }
 

@@ -13,7 +13,9 @@ use diesel::serialize::ToSql;
 use diesel::sql_types::{BigInt, Binary, Bool, HasSqlType, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
-use super::types::{DbJson, DbTs, DbUuid, Id, J};
+use super::TokenUse;
+use super::types::{DbJson, DbTs, DbUuid, Id, J, Ts};
+use crate::domain::ActivityType;
 
 macro_rules! literals {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $sql:expr;)+) => {
@@ -42,32 +44,36 @@ macro_rules! literals {
 
 literals! {
     /// The condition of the index `delegations_key`.
-    HoldsKey: Bool = "delegations.idempotency_key IS NOT NULL AND delegations.status <> 'failed'";
+    HoldsKey: Bool = "delegations.idempotency_key IS NOT NULL AND delegations.standing <> 'failed'";
     /// The condition of the index `delegations_failed_key`.
-    GaveKeyBack: Bool = "delegations.idempotency_key IS NOT NULL AND delegations.status = 'failed'";
+    GaveKeyBack: Bool = "delegations.idempotency_key IS NOT NULL AND delegations.standing = 'failed'";
+    /// The condition of the index `delegations_live`.
+    IsLive: Bool = "delegations.standing = 'live'";
     /// The condition of the index `delegations_owed`.
     OwesReply: Bool = "delegations.reply = 'owed'";
     /// Whether the caller's workspace, and with it its feed, still exists. One that is younger than the delegation
     /// was purged and registered again, with an empty feed.
     CallerExists: Bool = "EXISTS (SELECT 1 FROM workspaces w WHERE w.id = delegations.caller_id \
         AND w.created_at <= delegations.created_at)";
+    /// The beginning of the task, of which a short one has no copy.
+    TaskHead: Text = "CASE WHEN delegations.task_preview = '' THEN delegations.task ELSE delegations.task_preview END";
     /// The beginning of the result: 4,096 characters, cut to bytes by the reader.
     ResultHead: Nullable<Text> = "substr(delegations.result_text, 1, 4096)";
     /// How many result rows the caller's feed holds.
-    ResultRows: BigInt = "(SELECT count(*) FROM activity_logs a WHERE a.workspace_id = delegations.caller_id \
-        AND a.delegation_id = delegations.delegation_id AND a.method = 'delegate_result' \
+    ResultRows: BigInt = "(SELECT count(*) FROM activity_logs a WHERE a.delegation_number = delegations.number \
+        AND a.method = 'delegate_result' \
         AND a.activity_type = 'delegation')";
     /// How many replies the caller's feed holds.
-    Replies: BigInt = "(SELECT count(*) FROM activity_logs a WHERE a.workspace_id = delegations.caller_id \
-        AND a.delegation_id = delegations.delegation_id AND a.method = 'delegate_result' \
+    Replies: BigInt = "(SELECT count(*) FROM activity_logs a WHERE a.delegation_number = delegations.number \
+        AND a.method = 'delegate_result' \
         AND a.activity_type = 'a2a_receive')";
     /// Whether nothing is live of what a node accepted.
-    NothingLive: Bool = "NOT EXISTS (SELECT 1 FROM delegations d WHERE d.lease_owner = nodes.id AND d.ended_at IS NULL)";
+    NothingLive: Bool = "NOT EXISTS (SELECT 1 FROM delegations d WHERE d.lease_owner = nodes.id AND d.standing = 'live')";
     /// Whether it waits for a workspace that was removed.
     WaitsForRemoved: Bool = "delegations.status IN ('pending', 'queued') AND EXISTS (SELECT 1 FROM workspaces w \
         WHERE w.id = delegations.callee_id AND w.status = 'removed')";
     /// Whether a reply, and not a result row, is meant (the condition of the index `activity_logs_one_ending`).
-    IsReply: Bool = "activity_logs.method = 'delegate_result' AND activity_logs.delegation_id IS NOT NULL \
+    IsReply: Bool = "activity_logs.method = 'delegate_result' AND activity_logs.delegation_number IS NOT NULL \
         AND activity_logs.activity_type = 'a2a_receive'";
 }
 
@@ -211,6 +217,79 @@ impl QueryFragment<Sqlite> for HistoryWith {
     }
 }
 
+/// Notes when tokens were last used, unless they are revoked, or were used later still.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenUses<'a>(Vec<(&'a [u8], Ts)>);
+
+impl<'a> TokenUses<'a> {
+    pub(crate) fn of(uses: &'a [TokenUse]) -> Self {
+        let uses = uses.iter();
+        Self(uses.map(|used| (&used.hash[..], used.at.into())).collect())
+    }
+}
+
+impl QueryId for TokenUses<'_> {
+    type QueryId = ();
+    // As many texts as there are numbers of tokens.
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+impl<Conn> RunQueryDsl<Conn> for TokenUses<'_> {}
+
+impl<Db> QueryFragment<Db> for TokenUses<'_>
+where
+    Db: Backend + HasSqlType<Binary> + HasSqlType<DbTs>,
+    [u8]: ToSql<Binary, Db>,
+    Ts: ToSql<DbTs, Db>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.unsafe_to_cache_prepared();
+        out.push_sql("UPDATE workspace_auth_tokens SET last_used_at = used.column2 FROM (VALUES ");
+        for (index, (hash, at)) in self.0.iter().enumerate() {
+            out.push_sql(if index == 0 { "(" } else { ", (" });
+            out.push_bind_param::<Binary, [u8]>(hash)?;
+            out.push_sql(", ");
+            out.push_bind_param::<DbTs, _>(at)?;
+            out.push_sql(")");
+        }
+        out.push_sql(
+            ") AS used WHERE token_hash = used.column1 AND revoked_at IS NULL \
+             AND (last_used_at IS NULL OR last_used_at < used.column2)",
+        );
+        Ok(())
+    }
+}
+
+/// The newest place of a workspace's feed, by one look for each type of row.
+#[derive(QueryId, Clone, Copy, Debug)]
+pub(crate) struct NewestPlace(pub(crate) Id);
+
+impl Query for NewestPlace {
+    type SqlType = Nullable<BigInt>;
+}
+impl<Conn> RunQueryDsl<Conn> for NewestPlace {}
+
+impl<Db> QueryFragment<Db> for NewestPlace
+where
+    Db: Backend + HasSqlType<DbUuid>,
+    Id: ToSql<DbUuid, Db>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        for (number, word) in ActivityType::ALL.iter().enumerate() {
+            out.push_sql(if number == 0 {
+                "SELECT max(newest) FROM ("
+            } else {
+                " UNION ALL "
+            });
+            out.push_sql("SELECT max(seq) AS newest FROM activity_logs WHERE activity_type = '");
+            out.push_sql(word.as_str());
+            out.push_sql("' AND workspace_id = ");
+            out.push_bind_param::<DbUuid, _>(&self.0)?;
+        }
+        out.push_sql(") AS of_types");
+        Ok(())
+    }
+}
+
 /// A workspace's line, itself first, at most 32 long.
 #[derive(QueryId, Clone, Copy, Debug)]
 pub(crate) struct Ancestry(pub(crate) Id);
@@ -236,6 +315,31 @@ where
              JOIN line ON w.id = line.parent_id WHERE line.depth < 32) \
              SELECT id FROM line ORDER BY depth",
         );
+        Ok(())
+    }
+}
+
+/// Whether a delegation is live; or nothing at all.
+#[derive(QueryId, Clone, Copy, Debug)]
+pub(crate) struct LivesOr(pub(crate) bool);
+
+impl Expression for LivesOr {
+    type SqlType = Bool;
+}
+impl<Tables> AppearsOnTable<Tables> for LivesOr {}
+impl ValidGrouping<()> for LivesOr {
+    type IsAggregate = is_aggregate::No;
+}
+
+impl<Db> QueryFragment<Db> for LivesOr
+where
+    Db: Backend + HasSqlType<Bool>,
+    bool: ToSql<Bool, Db>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_sql("(delegations.standing = 'live' OR ");
+        out.push_bind_param::<Bool, _>(&self.0)?;
+        out.push_sql(")");
         Ok(())
     }
 }

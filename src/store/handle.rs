@@ -15,6 +15,7 @@ use super::backends::{postgres, sqlite};
 use super::breaker::Breaker;
 use super::claim::claim;
 use super::connect::{self, Purpose, Target};
+use super::directory::{Directory, Keeping};
 use super::listening::{Listening, listen};
 use super::session::{Leased, Session};
 use super::types::Id;
@@ -38,6 +39,7 @@ struct Inner {
     turns: Arc<Semaphore>,
     budget: Duration,
     breaker: Breaker,
+    directory: Arc<Directory>,
 }
 
 #[derive(Clone)]
@@ -83,12 +85,14 @@ impl Store {
                 Readers::Postgres(pool(manager, size, options.read_budget))
             }
         };
+        let directory = Directory::new(matches!(target, Target::Sqlite(_)));
         Ok(Self(Arc::new(Inner {
             target,
             readers,
             turns: Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(1))),
             budget: options.read_budget,
             breaker: Breaker::default(),
+            directory: Arc::new(directory),
         })))
     }
 
@@ -117,36 +121,51 @@ impl Store {
             length,
             _claim: claim,
             progress: Arc::default(),
+            broken: Arc::default(),
         })
     }
 
     /// Opens a connection that writes under a lease. Blocking.
     pub fn writer(&self, lease: &Lease) -> Result<Box<dyn Writer>, Error> {
-        let session = Session::new(lease.clone());
         Ok(match &self.0.target {
-            Target::Sqlite(path) => Box::new(Leased {
-                connection: connect::sqlite(path, Purpose::Write)?,
-                session,
-            }),
-            Target::Postgres(url) => Box::new(Leased {
-                connection: connect::postgres_writer(url, lease.length)?,
-                session,
-            }),
+            Target::Sqlite(path) => self.keeping(connect::sqlite(path, Purpose::Write)?, lease),
+            Target::Postgres(url) => {
+                self.keeping(connect::postgres_writer(url, lease.length)?, lease)
+            }
         })
     }
 
-    /// Tells `tell` what other nodes commit, until the answer is dropped. None with SQLite, where there are none.
+    fn keeping<C: Send + 'static>(&self, connection: C, lease: &Lease) -> Box<dyn Writer>
+    where
+        Leased<C>: Writer,
+    {
+        let session = Session::new(lease.clone());
+        Box::new(Keeping {
+            writer: Leased {
+                connection,
+                session,
+            },
+            lease: lease.clone(),
+            directory: Arc::clone(&self.0.directory),
+        })
+    }
+
+    /// Tells `tell` what other nodes commit, until the answer is dropped, and remembers what is read meanwhile. None with
+    /// SQLite, where there are no others.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when there is no thread for it.
     pub fn listen(
         &self,
-        node: NodeId,
+        lease: &Lease,
         tell: impl Fn(Heard) + Send + 'static,
     ) -> Result<Option<Listening>, Error> {
         match &self.0.target {
             Target::Sqlite(_) => Ok(None),
-            Target::Postgres(url) => listen(url.clone(), node, tell).map(Some),
+            Target::Postgres(url) => {
+                let directory = Arc::clone(&self.0.directory);
+                listen(url.clone(), lease.clone(), directory, tell).map(Some)
+            }
         }
     }
 
@@ -225,6 +244,15 @@ impl Store {
         });
         work.await
             .map_err(|failure| Error::Refused(format!("a read did not end: {failure}")))?
+    }
+
+    pub(super) fn directory(&self) -> &Arc<Directory> {
+        &self.0.directory
+    }
+
+    /// Whether the database is known not to answer.
+    pub(super) fn is_away(&self) -> bool {
+        self.0.breaker.is_away()
     }
 
     /// Notes that a commit did not end: those who read need not wait to find out the same.

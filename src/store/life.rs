@@ -14,11 +14,12 @@ use uuid::Uuid;
 
 use super::history::{history_entry, history_json};
 use super::schema::delegations;
+use super::standing::EndColumns;
 use super::types::{Id, J, Ts};
 use super::{Error, Loaded};
 use crate::domain::{
     Accept, Attempt, DelegationId, DelegationKey, Ended, Ending, ErrorClass, Incarnation, Input,
-    LateResult, Life, NodeId, Origin, Phase, Priority, Progress, Question, Redelivery,
+    LateResult, Life, NodeId, Origin, Phase, Position, Priority, Progress, Question, Redelivery,
     RemoteTaskId, Revision, State, Status, Terms, Trouble, Wait, WaitingFor, Working, WorkspaceId,
     sanitize,
 };
@@ -33,9 +34,11 @@ pub(crate) fn head(text: &str) -> &str {
     text.split_at(text.floor_char_boundary(PREVIEW_BYTES)).0
 }
 
-/// Cut after it is sanitized: U+FFFD is longer than the NUL that it stands for.
-fn head_of(text: Cow<'_, str>) -> Cow<'_, str> {
+/// What is kept beside a task so that a list need not read the whole of it: nothing when it is short. Cut after it is
+/// sanitized: U+FFFD is longer than the NUL that it stands for.
+fn long_head(text: Cow<'_, str>) -> Cow<'_, str> {
     match text {
+        short if short.len() <= PREVIEW_BYTES => Cow::Borrowed(""),
         Cow::Borrowed(text) => Cow::Borrowed(head(text)),
         Cow::Owned(text) => Cow::Owned(head(&text).to_owned()),
     }
@@ -68,12 +71,6 @@ pub(crate) struct LifeColumns<'a> {
     pub(crate) failing_since: Option<Ts>,
     pub(crate) progress_message: Option<Cow<'a, str>>,
     pub(crate) progress_percent: Option<i32>,
-    pub(crate) result_text: Option<Cow<'a, str>>,
-    pub(crate) error_class: Option<&'a str>,
-    pub(crate) error_detail: Option<Cow<'a, str>>,
-    pub(crate) late_result: Option<Cow<'a, str>>,
-    pub(crate) late_result_at: Option<Ts>,
-    pub(crate) ended_at: Option<Ts>,
 }
 
 const PHASE_DISPATCHED: &str = "dispatched";
@@ -89,7 +86,7 @@ impl<'a> LifeColumns<'a> {
             ..Self::default()
         };
         match &life.state {
-            State::Pending => {}
+            State::Pending | State::Ended(_) => {}
             State::Working(working) | State::Stuck(working) => columns.work(working),
             State::Queued(wait) => {
                 columns.waiting_for = Some(wait.waiting_for.as_str());
@@ -100,7 +97,6 @@ impl<'a> LifeColumns<'a> {
                 columns.task_id = question.task.as_ref().map(|task| sanitize(&task.0));
                 columns.question = Some(sanitize(&question.text));
             }
-            State::Ended(ended) => columns.end(ended),
         }
         columns
     }
@@ -129,22 +125,6 @@ impl<'a> LifeColumns<'a> {
         self.failures = trouble.map(|trouble| stored_count(trouble.failures));
         self.failing_since = trouble.map(|trouble| trouble.since.into());
     }
-
-    fn end(&mut self, ended: &'a Ended) {
-        self.ended_at = Some(ended.at.into());
-        match &ended.ending {
-            Ending::Completed { text } => self.result_text = Some(sanitize(text)),
-            Ending::Failed { class, detail } => {
-                self.error_class = Some(class.as_str());
-                self.error_detail = Some(sanitize(detail));
-            }
-            Ending::Cancelled { reason } => self.error_detail = Some(sanitize(reason)),
-        }
-        if let Some(late) = &ended.late {
-            self.late_result = Some(sanitize(&late.text));
-            self.late_result_at = Some(late.at.into());
-        }
-    }
 }
 
 /// When the target last gave a sign, if the state knows.
@@ -159,34 +139,38 @@ pub(crate) fn heard_at(life: &Life) -> Option<Ts> {
 #[derive(Insertable, Debug)]
 #[diesel(table_name = delegations, treat_none_as_default_value = false)]
 pub(crate) struct NewRow<'a> {
-    caller_id: Id,
-    delegation_id: Cow<'a, str>,
-    callee_id: Option<Id>,
-    task: Cow<'a, str>,
-    task_preview: Cow<'a, str>,
-    origin: &'a str,
-    redelivery: &'a str,
-    priority: i32,
+    pub(crate) number: i64,
+    pub(crate) caller_id: Id,
+    pub(crate) delegation_id: Cow<'a, str>,
+    pub(crate) callee_id: Option<Id>,
+    pub(crate) task: Cow<'a, str>,
+    pub(crate) task_preview: Cow<'a, str>,
+    pub(crate) origin: &'a str,
+    pub(crate) redelivery: &'a str,
+    pub(crate) priority: i32,
     #[diesel(embed)]
-    life: LifeColumns<'a>,
-    last_heartbeat: Option<Ts>,
-    deadline: Ts,
-    retry_of: Option<&'a str>,
-    idempotency_key: Option<Cow<'a, str>>,
-    fingerprint: Option<&'a [u8]>,
-    traceparent: Option<Cow<'a, str>>,
-    history: J,
-    reply: &'a str,
-    revision: i64,
-    incarnation: i32,
-    lease_owner: Id,
-    created_at: Ts,
-    updated_at: Ts,
+    pub(crate) life: LifeColumns<'a>,
+    #[diesel(embed)]
+    pub(crate) end: EndColumns<'a>,
+    pub(crate) last_heartbeat: Option<Ts>,
+    pub(crate) deadline: Ts,
+    pub(crate) retry_of: Option<&'a str>,
+    pub(crate) idempotency_key: Option<Cow<'a, str>>,
+    pub(crate) fingerprint: Option<&'a [u8]>,
+    pub(crate) traceparent: Option<Cow<'a, str>>,
+    pub(crate) history: J,
+    pub(crate) reply: &'a str,
+    pub(crate) revision: i64,
+    pub(crate) incarnation: i32,
+    pub(crate) lease_owner: Id,
+    pub(crate) created_at: Ts,
+    pub(crate) updated_at: Ts,
 }
 
 impl<'a> NewRow<'a> {
     /// The row of an acceptance; `life` is its beginning, which the row borrows from.
     pub(crate) fn of(
+        number: Position,
         accept: &'a Accept,
         life: &'a Life,
         retry_of: Option<&'a str>,
@@ -196,15 +180,17 @@ impl<'a> NewRow<'a> {
         let terms = &delegation.terms;
         let key = delegation.idempotency.as_ref();
         Self {
+            number: number.0,
             caller_id: Id(terms.key.caller.0),
             delegation_id: id_text(&terms.key.id),
             callee_id: terms.target.map(|target| Id(target.0)),
             task: sanitize(&delegation.task),
-            task_preview: head_of(sanitize(&delegation.task)),
+            task_preview: long_head(sanitize(&delegation.task)),
             origin: terms.origin.as_str(),
             redelivery: terms.redelivery.as_str(),
             priority: terms.priority.0.into(),
             life: LifeColumns::of(life),
+            end: EndColumns::of(life),
             last_heartbeat: heard_at(life),
             deadline: terms.deadline.into(),
             retry_of,

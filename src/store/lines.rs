@@ -1,12 +1,10 @@
 //! Delegations as people and agents see them, from rows.
 
-use std::cmp::Reverse;
-
 use super::life::{LoadedRow, count, head, unreadable, word};
 use super::types::{Id, J, Ts};
 use super::{AuditLimits, DelegationLine, DelegationView, Error, HistoryEntry};
 use crate::domain::{
-    Attempt, Audited, DelegationId, DelegationKey, Status, Timestamp, WorkspaceId,
+    Attempt, Audited, DelegationId, DelegationKey, Position, Status, Timestamp, WorkspaceId,
 };
 
 /// The whole of a delegation: row, task preview, `retry_of`, last change, history, raw reply.
@@ -31,6 +29,7 @@ pub(crate) type LineTuple = (
     (Id, String, Option<Id>, String, String),
     (Option<String>, Option<String>, Option<String>, Option<Ts>),
     (Ts, i32, Ts, Ts),
+    i64,
 );
 
 pub(crate) fn read_line(row: LineTuple) -> Result<DelegationLine, Error> {
@@ -38,12 +37,14 @@ pub(crate) fn read_line(row: LineTuple) -> Result<DelegationLine, Error> {
         (caller, id, target, task_preview, status),
         (result, error_detail, error_class, last_heartbeat),
         (deadline, attempt, created_at, updated_at),
+        number,
     ) = row;
     Ok(DelegationLine {
         key: DelegationKey {
             caller: WorkspaceId(caller.0),
             id: DelegationId::from_text(&id),
         },
+        number: Position(number),
         target: target.map(|id| WorkspaceId(id.0)),
         task_preview,
         status: word("status", &status, Status::parse)?,
@@ -58,17 +59,24 @@ pub(crate) fn read_line(row: LineTuple) -> Result<DelegationLine, Error> {
     })
 }
 
-/// Merges what a workspace sent with what it took, newest first, each once.
-pub(crate) fn newest_first(
-    mut sent: Vec<LineTuple>,
-    taken: Vec<LineTuple>,
-    limit: i64,
-) -> Vec<LineTuple> {
-    sent.extend(taken);
-    sent.sort_by_cached_key(|(who, _, when)| Reverse((when.2, who.1.clone(), who.0)));
-    sent.dedup_by_key(|(who, _, _)| (who.0, who.1.clone()));
-    sent.truncate(usize::try_from(limit).unwrap_or(0));
-    sent
+/// Which places come first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Order {
+    /// The lower.
+    OldestFirst,
+    /// The higher.
+    NewestFirst,
+}
+
+/// The first places of what several indexes gave, each once.
+pub(crate) fn merged(mut places: Vec<i64>, limit: i64, order: Order) -> Vec<i64> {
+    places.sort_unstable();
+    places.dedup();
+    if order == Order::NewestFirst {
+        places.reverse();
+    }
+    places.truncate(usize::try_from(limit).unwrap_or(0));
+    places
 }
 
 /// A delegation under audit: which, its status and end, then its result rows, replies, reply state and deadline.
@@ -90,4 +98,18 @@ pub(crate) fn read_audited(row: AuditTuple, limits: AuditLimits) -> Result<Audit
         overdue: Timestamp::from(deadline) < limits.overdue_before,
         prunable: ended_at.is_some_and(|at| Timestamp::from(at) < limits.pruned_before),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_several_indexes_gave_is_one_list() {
+        let parts = || vec![9, 4, 1, 8, 4, 2];
+        assert_eq!(merged(parts(), 3, Order::NewestFirst), [9, 8, 4]);
+        assert_eq!(merged(parts(), 4, Order::OldestFirst), [1, 2, 4, 8]);
+        assert_eq!(merged(parts(), 0, Order::OldestFirst), [0; 0]);
+        assert_eq!(merged(vec![], 5, Order::NewestFirst), [0; 0]);
+    }
 }

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::PgConnection;
 use diesel::connection::SimpleConnection as _;
 
+use super::directory::Directory;
 use super::telling::{CHANNEL, Heard, heard};
-use super::{Error, connect};
-use crate::domain::NodeId;
+use super::{Error, Lease, connect};
 
 /// Between two looks: Diesel does not say when something has come, only whether it has.
 const PAUSE: Duration = Duration::from_millis(10);
+/// How often the connection shows that it is alive.
+const PROOF: Duration = Duration::from_secs(1);
 /// The first wait before a lost connection is opened again; doubles up to [`RECONNECT_CAP`].
 const RECONNECT_BASE: Duration = Duration::from_millis(50);
 /// The longest such wait.
@@ -28,18 +30,45 @@ impl Drop for Listening {
     }
 }
 
-/// Tells `tell` what other nodes commit, from a thread of its own.
+/// What the thread works with.
+struct Ear<T> {
+    url: String,
+    own: Lease,
+    directory: Arc<Directory>,
+    tell: T,
+    over: Arc<AtomicBool>,
+}
+
+/// Tells `tell` what other nodes commit, from a thread of its own, once the directory has forgotten what that makes stale.
 pub(super) fn listen(
     url: String,
-    own: NodeId,
+    own: Lease,
+    directory: Arc<Directory>,
     tell: impl Fn(Heard) + Send + 'static,
 ) -> Result<Listening, Error> {
     let over = Arc::new(AtomicBool::new(false));
     let listening = Listening(Arc::clone(&over));
-    let hear = move || {
+    let ear = Ear {
+        url,
+        own,
+        directory,
+        tell,
+        over,
+    };
+    std::thread::Builder::new()
+        .name("listening".to_owned())
+        .spawn(move || ear.hear())
+        .map_err(|error| Error::Unavailable(error.to_string()))?;
+    Ok(listening)
+}
+
+impl<T: Fn(Heard)> Ear<T> {
+    fn hear(&self) {
         let mut wait = RECONNECT_BASE;
-        while !over.load(Ordering::Relaxed) {
-            match connect_and_hear(&url, own, &tell, &over) {
+        while !self.is_over() {
+            let heard = self.connect_and_hear();
+            self.directory.hears(None);
+            match heard {
                 Ok(()) => return,
                 // It listened for a while, or could not begin to.
                 Err((heard, error)) => {
@@ -50,37 +79,44 @@ pub(super) fn listen(
             std::thread::sleep(wait);
             wait = wait.saturating_mul(2).min(RECONNECT_CAP);
         }
-    };
-    std::thread::Builder::new()
-        .name("listening".to_owned())
-        .spawn(hear)
-        .map_err(|error| Error::Unavailable(error.to_string()))?;
-    Ok(listening)
-}
-
-/// Until it is over, or the connection breaks; whether it was ever open.
-fn connect_and_hear(
-    url: &str,
-    own: NodeId,
-    tell: &impl Fn(Heard),
-    over: &AtomicBool,
-) -> Result<(), (bool, Error)> {
-    let mut connection = begin(url).map_err(|error| (false, error))?;
-    // Nobody knows what was told before.
-    tell(Heard {
-        all: true,
-        ..Heard::default()
-    });
-    while !over.load(Ordering::Relaxed) {
-        for notification in connection.notifications_iter() {
-            let notification = notification.map_err(|error| (true, error.into()))?;
-            if let Some(heard) = heard(own, &notification.payload) {
-                tell(heard);
-            }
-        }
-        std::thread::sleep(PAUSE);
     }
-    Ok(())
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// Until it is over, or the connection breaks; whether it was ever open.
+    fn connect_and_hear(&self) -> Result<(), (bool, Error)> {
+        let mut connection = begin(&self.url).map_err(|error| (false, error))?;
+        // Nobody knows what was told before.
+        self.directory.forget_all();
+        (self.tell)(Heard {
+            all: true,
+            ..Heard::default()
+        });
+        let mut proved: Option<Instant> = None;
+        while !self.is_over() {
+            let asked = Instant::now();
+            let is_due = proved.is_none_or(|proved| proved.elapsed() >= PROOF);
+            if is_due {
+                let alive = connection.batch_execute("SELECT 1");
+                alive.map_err(|error| (true, error.into()))?;
+            }
+            for notification in connection.notifications_iter() {
+                let notification = notification.map_err(|error| (true, error.into()))?;
+                if let Some((heard, stale)) = heard(&self.own, &notification.payload) {
+                    self.directory.heard(&heard, &stale);
+                    (self.tell)(heard);
+                }
+            }
+            if is_due {
+                proved = Some(asked);
+                self.directory.hears(proved);
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
 }
 
 fn begin(url: &str) -> Result<PgConnection, Error> {

@@ -10,8 +10,8 @@ use super::types::{Id, J, Ts};
 use super::{ActivityView, Error, EventView, NewToken, Registration, TokenView, WorkspacePatch};
 use crate::domain::{
     ActivityId, DelegationId, DelegationKey, DeliveryMode, EventId, FeedEvent, FeedRow,
-    METHOD_DELEGATE, METHOD_SEND, Position, Status, Timestamp, TokenId, WaitingFor, Workspace,
-    WorkspaceId, WorkspaceStatus, sanitize,
+    METHOD_DELEGATE, METHOD_DELEGATE_RESULT, METHOD_SEND, Position, Status, Timestamp, TokenId,
+    WaitingFor, Workspace, WorkspaceId, WorkspaceStatus, sanitize,
 };
 use crate::store::life::id_text;
 
@@ -246,25 +246,28 @@ pub(crate) fn read_token((id, prefix, created_at, last_used_at): TokenTuple) -> 
 #[derive(Insertable, Debug)]
 #[diesel(table_name = activity_logs, treat_none_as_default_value = false)]
 pub(crate) struct ActivityRow<'a> {
-    id: Id,
-    seq: i64,
-    workspace_id: Id,
-    activity_type: &'static str,
-    source_id: Option<Id>,
-    target_id: Option<Id>,
-    method: Option<Cow<'a, str>>,
-    summary: Option<Cow<'a, str>>,
-    request_body: Option<J>,
-    response_body: Option<J>,
-    duration_ms: Option<i32>,
-    status: Cow<'a, str>,
-    error_detail: Option<Cow<'a, str>>,
-    delegation_id: Option<Cow<'a, str>>,
-    created_at: Ts,
+    pub(crate) id: Id,
+    pub(crate) seq: i64,
+    pub(crate) workspace_id: Id,
+    pub(crate) activity_type: &'static str,
+    pub(crate) source_id: Option<Id>,
+    pub(crate) target_id: Option<Id>,
+    pub(crate) method: Option<Cow<'a, str>>,
+    pub(crate) summary: Option<Cow<'a, str>>,
+    pub(crate) request_body: Option<J>,
+    pub(crate) response_body: Option<J>,
+    pub(crate) duration_ms: Option<i32>,
+    pub(crate) status: Cow<'a, str>,
+    pub(crate) error_detail: Option<Cow<'a, str>>,
+    pub(crate) delegation_id: Option<Cow<'a, str>>,
+    pub(crate) created_at: Ts,
+    pub(crate) delegation_number: Option<i64>,
 }
 
 impl<'a> ActivityRow<'a> {
-    pub(crate) fn of(row: &'a FeedRow, position: Position) -> Self {
+    /// `of` is the number of the delegation that it tells of: its result row and its reply bear it.
+    pub(crate) fn of(row: &'a FeedRow, of: Option<Position>, position: Position) -> Self {
+        let ending = row.method.as_deref() == Some(METHOD_DELEGATE_RESULT);
         Self {
             id: Id(row.id.0),
             seq: position.0,
@@ -281,6 +284,7 @@ impl<'a> ActivityRow<'a> {
             error_detail: clean(row.error_detail.as_deref()),
             delegation_id: row.delegation.as_ref().map(id_text),
             created_at: row.created_at.into(),
+            delegation_number: of.filter(|_| ending).map(|number| number.0),
         }
     }
 }
@@ -376,12 +380,12 @@ impl ActivityRead {
 #[derive(Insertable, Debug)]
 #[diesel(table_name = structure_events, treat_none_as_default_value = false)]
 pub(crate) struct EventRow {
-    id: Id,
-    seq: i64,
-    event_type: &'static str,
-    workspace_id: Option<Id>,
-    payload: Option<J>,
-    created_at: Ts,
+    pub(crate) id: Id,
+    pub(crate) seq: i64,
+    pub(crate) event_type: &'static str,
+    pub(crate) workspace_id: Option<Id>,
+    pub(crate) payload: Option<J>,
+    pub(crate) created_at: Ts,
 }
 
 impl EventRow {

@@ -67,10 +67,11 @@ tables! {
         error_detail -> Nullable<Text>,
         delegation_id -> Nullable<Text>,
         created_at -> DbTs,
+        delegation_number -> Nullable<BigInt>,
     }
-    structure_events (id) {
-        id -> DbUuid,
+    structure_events (seq) {
         seq -> BigInt,
+        id -> DbUuid,
         event_type -> Text,
         workspace_id -> Nullable<DbUuid>,
         payload -> Nullable<DbJson>,
@@ -117,6 +118,8 @@ tables! {
         progress_message -> Nullable<Text>,
         progress_percent -> Nullable<Integer>,
         input -> Nullable<Text>,
+        number -> BigInt,
+        standing -> Text,
     }
     inbox_delivery_state (workspace_id) {
         workspace_id -> DbUuid,
@@ -132,5 +135,8 @@ tables! {
     feed_position (id) {
         id -> Integer,
         last -> BigInt,
+        completed -> BigInt,
+        failed -> BigInt,
+        cancelled -> BigInt,
     }
 }

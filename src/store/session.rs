@@ -1,6 +1,7 @@
 //! What a writing connection knows between two commits: under which lease it writes, and what it saw of the others.
 
 use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,9 +17,22 @@ pub struct Lease {
     pub(super) _claim: Option<Arc<File>>,
     /// When the database last answered one of its statements.
     pub(super) progress: Arc<Mutex<Option<Instant>>>,
+    /// How many of this node's connections broke off in a commit.
+    pub(super) broken: Arc<AtomicU64>,
 }
 
 impl Lease {
+    /// The number of the connection that writes now.
+    pub(super) fn session(&self) -> u64 {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    /// A commit broke off, and may succeed all the same: what its connection tells from now on is not what this node
+    /// knows it has committed.
+    pub(super) fn broke_off(&self) {
+        self.broken.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Who this process is.
     #[must_use]
     pub const fn node(&self) -> NodeId {
@@ -56,6 +70,8 @@ pub(super) struct Leased<C> {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) lease: Lease,
+    /// Which of the node's connections this is.
+    pub(super) number: u64,
     renewed: Option<Instant>,
     /// The last place that this connection took, and the first before which another node may have taken one.
     last: Position,
@@ -63,8 +79,9 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) const fn new(lease: Lease) -> Self {
+    pub(super) fn new(lease: Lease) -> Self {
         Self {
+            number: lease.session(),
             lease,
             renewed: None,
             last: Position(-1),
@@ -135,6 +152,7 @@ mod tests {
             length,
             _claim: None,
             progress: Arc::default(),
+            broken: Arc::default(),
         });
         assert_eq!(session.renewal(false), Some(length));
         let began = Instant::now();

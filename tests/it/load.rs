@@ -35,6 +35,10 @@ async fn five_hundred_at_once_end_with_one_reply_each(database: Database) {
         .map(|task| api.delegated(&caller, &target, task));
     let ids = join_all(begin).await;
     api.wait_until_all_ended(&caller).await;
+    let tasks_of_process = std::fs::read_dir(format!("/proc/{}/task", server.pid()));
+    let threads = tasks_of_process.unwrap().count();
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert!(threads < 20 + 6 * cores, "{threads} threads");
     let ledger = Ledger::read(api, &caller).await;
     for (id, task) in ids.iter().zip(&tasks) {
         let echo = format!("echo: {task}");

@@ -192,7 +192,11 @@ impl ModelStore {
             let written = self.apply(node, write, &mut stage)?;
             stage.written.push(written);
         }
-        self.store(stage, reserved)
+        let taken: usize = writes.iter().map(places_of).sum();
+        let last = Position(self.last.0 + i64::try_from(taken).unwrap());
+        let written = self.store(stage, reserved)?;
+        self.last = self.last.max(last);
+        Ok(written)
     }
 
     fn apply(
@@ -321,7 +325,9 @@ impl ModelStore {
             return Ok(Written::Stale);
         };
         let unguarded = self.flaw == Flaw::NoRevisionCheck;
-        let next = stored.revision.next() == advance.revision;
+        let ended = stored.life.status().is_terminal();
+        let revives = ended && !advance.life.status().is_terminal();
+        let next = stored.revision.next() == advance.revision && !revives;
         if unguarded || (next && stored.incarnation <= advance.incarnation) {
             // Only what had failed and lives again, which nobody but the twin tries, can meet another holder.
             if let Some(key) = &stored.idempotency
@@ -465,6 +471,17 @@ impl ModelStore {
             prunable: false,
         });
         audited.collect()
+    }
+}
+
+/// How many places a write takes, whether it needs them or not.
+fn places_of(write: &Write) -> usize {
+    let feed = |feed: &Feed| feed.rows.len() + feed.reply.iter().len() + feed.events.len();
+    match write {
+        Write::Accept(accept) => feed(&accept.feed).max(1),
+        Write::Advance(advance) | Write::Visit(advance) => feed(&advance.feed),
+        Write::DeliverOwed { .. } => 1,
+        _ => 0,
     }
 }
 

@@ -341,8 +341,9 @@ pub(crate) fn an_ending_is_written_once(store: &TestStore) {
     assert_eq!(kinds, ["delegation", "a2a_receive", "DELEGATION_COMPLETE"]);
     for activity_type in ["delegation", "a2a_receive"] {
         let copy = format!(
-            "INSERT INTO activity_logs (id, seq, workspace_id, activity_type, method, status, delegation_id, created_at) \
-             SELECT '{}', seq, workspace_id, activity_type, method, status, delegation_id, created_at \
+            "INSERT INTO activity_logs (id, seq, workspace_id, activity_type, method, status, delegation_id, \
+             delegation_number, created_at) \
+             SELECT '{}', seq, workspace_id, activity_type, method, status, delegation_id, delegation_number, created_at \
              FROM activity_logs WHERE method = 'delegate_result' AND activity_type = '{activity_type}'",
             ActivityId::mint()
         );
@@ -360,7 +361,9 @@ pub(crate) fn an_ending_is_written_once(store: &TestStore) {
             "{copy}"
         );
     }
-    let audited = store.read(|reader| reader.audit(None, 10, AuditLimits::default()));
+    let audited = store
+        .read(|reader| reader.audit(None, 10, AuditLimits::default()))
+        .rows;
     assert_eq!(audited.iter().flat_map(audit).collect::<Vec<_>>(), []);
     assert_eq!((audited[0].result_rows, audited[0].replies), (1, 1));
     let counts = store.read(|reader| reader.counts());

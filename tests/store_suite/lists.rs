@@ -32,16 +32,14 @@ pub(crate) fn lists_page_without_loss(store: &TestStore) {
             let filter = DelegationFilter {
                 party,
                 statuses,
-                before: before.clone(),
+                before,
+                older_than: None,
                 limit: 7,
             };
             let page = store.read(move |reader| reader.delegations(&filter));
             let Some(last) = page.last() else { break };
-            before = Some((last.created_at, last.key.id.clone()));
-            seen.extend(
-                page.into_iter()
-                    .map(|line| (line.created_at, line.key.id.to_string())),
-            );
+            before = Some(last.number);
+            seen.extend(page.into_iter().map(|line| (line.number, line.key)));
         }
         assert_eq!(seen.len(), 60);
         assert!(
@@ -49,16 +47,14 @@ pub(crate) fn lists_page_without_loss(store: &TestStore) {
             "newest first, each once"
         );
     }
-    let (own, mut live) = (store.lease.node(), Vec::new());
+    let (own, mut live, mut after) = (store.lease.node(), Vec::new(), None);
     loop {
-        let after: Option<DelegationKey> = live.last().cloned();
-        let page = store
-            .read(move |reader| reader.live(own, after.as_ref(), 7))
-            .rows;
-        if page.is_empty() {
+        let page = store.read(move |reader| reader.live(own, after, 7));
+        if page.rows.is_empty() {
             break;
         }
-        live.extend(page.into_iter().map(|loaded| loaded.terms.key));
+        after = page.last;
+        live.extend(page.rows.into_iter().map(|loaded| loaded.terms.key));
     }
     assert_eq!(live.iter().collect::<HashSet<_>>().len(), 60);
     assert_eq!(live.len(), 60);
@@ -105,6 +101,7 @@ pub(crate) fn a_party_finds_its_delegations(store: &TestStore) {
         party: Some(two),
         statuses: vec![],
         before: None,
+        older_than: None,
         limit: 10,
     };
     assert_eq!(store.read(move |reader| reader.delegations(&line)).len(), 3);
@@ -148,6 +145,7 @@ pub(crate) fn strange_text_is_stored(store: &TestStore) {
         party: None,
         statuses: vec![],
         before: None,
+        older_than: None,
         limit: 10,
     };
     let lines = store.read(move |reader| reader.delegations(&all));
@@ -170,6 +168,7 @@ pub(crate) fn the_audit_finds_what_is_wrong(store: &TestStore) {
     let violations = || {
         let audited = store.read(|reader| reader.audit(None, 100, AuditLimits::default()));
         audited
+            .rows
             .iter()
             .flat_map(audit)
             .map(|one| (one.key, one.rule))

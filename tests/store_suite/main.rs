@@ -14,6 +14,7 @@ mod delegations;
 mod feed;
 mod lists;
 mod nodes;
+mod plans;
 mod retention;
 mod support;
 mod trouble;
@@ -76,6 +77,10 @@ suite! {
         what_others_commit_is_heard_of,
         a_place_that_another_node_took_breaks_the_row,
     }
+    plans {
+        each_read_goes_by_an_index,
+        each_write_finds_its_rows_by_an_index,
+    }
     retention {
         what_is_old_goes_and_what_nobody_read_stays,
         a_pruned_ending_is_neither_missed_nor_written_again,
@@ -96,6 +101,7 @@ suite! {
         a_workspace_reads_back,
         a_family_is_found,
         tokens_are_counted_and_revoked,
+        uses_of_tokens_are_noted,
         a_removed_workspace_has_no_tokens,
         a_purge_keeps_delegations,
         a_purged_caller_may_register_again,

@@ -6,7 +6,9 @@ use std::time::Duration;
 use baton::domain::*;
 use baton::events::EventHub;
 use baton::faults::Faults;
-use baton::persistence::{self, BatchLimits, PersistenceActor, PersistenceSettings, Retention};
+use baton::persistence::{
+    self, BatchLimits, GateLimits, PersistenceActor, PersistenceSettings, Retention,
+};
 use baton::store::*;
 use tokio::sync::Notify;
 
@@ -93,7 +95,9 @@ pub(crate) fn a_pruned_ending_is_neither_missed_nor_written_again(store: &TestSt
             pruned_before,
             ..AuditLimits::default()
         };
-        let audited = store.read(move |reader| reader.audit(None, 10, limits));
+        let audited = store
+            .read(move |reader| reader.audit(None, 10, limits))
+            .rows;
         audited.iter().flat_map(audit).count()
     };
     let after_it = ending.at.plus(Duration::from_secs(1));
@@ -144,10 +148,12 @@ pub(crate) fn one_round_goes_through_every_feed(store: &TestStore) {
                     size: 64,
                     linger: Duration::ZERO,
                 },
+                gate: GateLimits::default(),
                 reply_owed: Arc::new(Notify::new()),
                 faults: Arc::new(Faults::default()),
             };
-            let persistence = PersistenceActor::launch(settings, store.writer());
+            let persistence =
+                PersistenceActor::launch(settings, store.writer(), &actix::Arbiter::new().handle());
             persistence::prune(&store.store, &persistence, &retention, NOW).await
         })
     };

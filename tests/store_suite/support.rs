@@ -52,6 +52,7 @@ fn admin_url() -> Option<String> {
 
 impl TestStore {
     pub(crate) fn open(engine: Engine) -> Option<Self> {
+        crate::plans::listen();
         let directory = tempfile::tempdir().unwrap();
         let (url, admin) = match engine {
             Engine::Sqlite => (
@@ -386,6 +387,11 @@ pub(crate) fn activity(store: &TestStore, filter: ActivityFilter) -> Vec<Activit
 pub(crate) fn loaded(store: &TestStore, key: &DelegationKey) -> Loaded {
     let key = key.clone();
     store.read(move |reader| reader.load(&key)).unwrap()
+}
+
+pub(crate) fn number(store: &TestStore, key: &DelegationKey) -> Option<Position> {
+    let key = key.clone();
+    store.read(move |reader| reader.number(&key))
 }
 
 pub(crate) fn event(workspace: WorkspaceId) -> FeedEvent {

@@ -96,7 +96,9 @@ pub(crate) fn a_refused_reply_is_owed(store: &TestStore) {
         [Written::Done, Written::Done]
     ));
     assert_eq!(owed_now(), 0);
-    let audited = store.read(|reader| reader.audit(None, 10, AuditLimits::default()));
+    let audited = store
+        .read(|reader| reader.audit(None, 10, AuditLimits::default()))
+        .rows;
     assert!(
         audited
             .iter()
@@ -234,11 +236,11 @@ pub(crate) fn an_unreadable_delegation_stops_no_others(store: &TestStore) {
         (&fine, &fine_ending)
     );
     // A page of what cannot be read is not the end.
-    let first = odd.key.clone().min(fine.key.clone());
     let page = store.read(move |reader| reader.live(own, None, 1));
-    assert_eq!(page.last, Some(first.clone()));
-    let rest = store.read(move |reader| reader.live(own, Some(&first), 10));
-    assert_eq!(page.rows.len() + rest.rows.len(), 1);
+    assert_eq!(page.rows.len(), 0);
+    assert_eq!(page.last, number(store, &odd.key));
+    let rest = store.read(move |reader| reader.live(own, page.last, 10));
+    assert_eq!(rest.rows.len(), 1);
 }
 
 pub(crate) fn a_panic_in_a_read_is_an_error(store: &TestStore) {

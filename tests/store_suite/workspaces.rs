@@ -199,6 +199,50 @@ pub(crate) fn tokens_are_counted_and_revoked(store: &TestStore) {
     ));
 }
 
+pub(crate) fn uses_of_tokens_are_noted(store: &TestStore) {
+    let id = created(store, None);
+    let tokens = [token(id, 1), token(id, 2), token(id, 3)];
+    let mints = tokens
+        .clone()
+        .map(|token| Write::MintToken { token, limit: 9 });
+    store.commit(&mints);
+    let uses = |bytes: &[u8], at| {
+        let used = |byte: &u8| TokenUse {
+            hash: [*byte; 32],
+            at,
+        };
+        Write::TokensUsed(bytes.iter().map(used).collect())
+    };
+    let noted = || {
+        let listed = store.read(move |reader| reader.tokens(id, 10, 0));
+        let of = |token: &NewToken| listed.iter().find(|view| view.id == token.id);
+        tokens
+            .each_ref()
+            .map(|token| of(token).unwrap().last_used_at)
+    };
+    let [early, late] = [tick(), tick()];
+    store.write(uses(&[1, 2, 99], late));
+    assert_eq!(noted(), [Some(late), Some(late), None]);
+    // Another node was told earlier, and writes later.
+    store.write(uses(&[1, 3], early));
+    assert_eq!(noted(), [Some(late), Some(late), Some(early)]);
+    // More than one statement can carry, most of them unknown by now.
+    let many: Vec<TokenUse> = (0..2_500_u32)
+        .map(|number| {
+            let mut hash = [3; 32];
+            hash[..4].copy_from_slice(&number.to_be_bytes());
+            TokenUse { hash, at: late }
+        })
+        .chain([TokenUse {
+            hash: [3; 32],
+            at: late,
+        }])
+        .collect();
+    store.write(Write::TokensUsed(many));
+    assert_eq!(noted(), [Some(late); 3]);
+    store.write(Write::TokensUsed(Vec::new()));
+}
+
 pub(crate) fn a_removed_workspace_has_no_tokens(store: &TestStore) {
     let id = created(store, None);
     store.commit(&[Write::MintToken {
@@ -289,7 +333,9 @@ pub(crate) fn a_purged_caller_may_register_again(store: &TestStore) {
         store.write(register(id, 1)),
         Written::Registered { token_stored: true }
     ));
-    let audited = store.read(|reader| reader.audit(None, 10, AuditLimits::default()));
+    let audited = store
+        .read(|reader| reader.audit(None, 10, AuditLimits::default()))
+        .rows;
     assert!(audited.is_empty(), "{audited:?}");
 }
 

@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 12] = [
     &["delegation"],
     &["http"],
     &["app"],
-    &["demo"],
+    &["bench", "demo"],
     &["main"],
 ];
 

@@ -3,11 +3,11 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use reqwest::Response;
+use bytes::Bytes;
 use tokio::time::{Sleep, sleep};
 
-use super::stop::chain;
+use super::answer::{Body, Framing};
+use super::connection::Connection;
 
 /// What arrived of a body.
 pub(super) enum Received {
@@ -21,34 +21,40 @@ pub(super) enum Received {
 
 /// Reads the body, for as long as each piece comes within `idle`, until `total`, and up to `limit` bytes.
 pub(super) async fn receive(
-    response: &mut Response,
+    connection: &mut Connection,
+    framing: Framing,
     limit: usize,
     idle: Duration,
     mut total: Pin<&mut Sleep>,
 ) -> Received {
-    let fits = |length: u64| usize::try_from(length).is_ok_and(|length| length <= limit);
+    let too_large = |length: u64| usize::try_from(length).map_or(true, |length| length > limit);
     // Announced is as good as sent: nothing of it could be used.
-    if response
-        .content_length()
-        .is_some_and(|length| !fits(length))
-    {
+    if matches!(framing, Framing::Length(length) if too_large(length)) {
         return Received::TooLarge;
     }
-    let mut received = BytesMut::new();
+    let mut body = Body::new(framing);
     loop {
-        let piece = tokio::select! {
-            biased;
-            piece = response.chunk() => piece.map_err(|error| chain(&error)),
-            () = sleep(idle) => Err(format!("silent for {idle:?}")),
-            () = &mut total => Err("the deadline passed".to_owned()),
-        };
-        match piece {
-            Ok(None) => return Received::Whole(received.freeze()),
-            Ok(Some(piece)) if received.len().saturating_add(piece.len()) > limit => {
-                return Received::TooLarge;
-            }
-            Ok(Some(piece)) => received.extend_from_slice(&piece),
-            Err(why) => return Received::Cut(received.freeze(), why),
+        let whole = body.advance(&mut connection.received);
+        if too_large(body.size(&connection.received)) {
+            return Received::TooLarge;
         }
+        let why = match whole {
+            Ok(true) => return Received::Whole(body.take(&mut connection.received)),
+            Ok(false) => tokio::select! {
+                biased;
+                read = connection.read() => match read {
+                    Ok(0) if body.may_end() => {
+                        return Received::Whole(body.take(&mut connection.received));
+                    }
+                    Ok(0) => "the connection was closed".to_owned(),
+                    Ok(_) => continue,
+                    Err(error) => error.to_string(),
+                },
+                () = sleep(idle) => format!("silent for {idle:?}"),
+                () = &mut total => "the deadline passed".to_owned(),
+            },
+            Err(broken) => broken.to_owned(),
+        };
+        return Received::Cut(body.take(&mut connection.received), why);
     }
 }

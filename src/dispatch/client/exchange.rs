@@ -3,16 +3,15 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER};
-use reqwest::{Body, Request, Response};
-use tokio::time::{Sleep, sleep};
-use url::Url;
+use tokio::time::{Sleep, sleep, timeout};
 
+use super::answer::{self, Head};
 use super::body::{self, Received};
-use super::departure::{Departure, departing};
-use super::stop::{Stop, chain, first_byte};
+use super::connection::Connection;
+use super::dial::dial;
+use super::origin::{Origin, request};
+use super::stop::{Stop, first_byte};
 use super::{A2aClient, AskCall, blocked_address, not_delivered};
-use crate::dispatch::reply::parse_retry_after;
 use crate::dispatch::wire::child_traceparent;
 use crate::domain::Outcome;
 use crate::faults::Point;
@@ -39,105 +38,117 @@ impl<'a> Posting<'a> {
 
 /// An HTTP answer.
 pub(super) struct Reply {
-    pub(super) head: ReplyHead,
+    pub(super) status: u16,
+    pub(super) retry_after: Option<Duration>,
     pub(super) received: Received,
 }
 
-/// What matters of an HTTP answer's head.
-pub(super) struct ReplyHead {
-    pub(super) status: u16,
-    pub(super) retry_after: Option<Duration>,
+/// A request as it is sent.
+struct Outgoing {
+    origin: Origin,
+    request: Vec<u8>,
 }
 
 impl A2aClient {
     /// Posts once and takes in the answer, within `deadline_in`. An error is why there is no answer.
     pub(super) async fn post(&self, posting: Posting<'_>) -> Result<Reply, Outcome> {
+        let total = sleep(posting.deadline_in);
+        let Outgoing { origin, request } = self.outgoing(posting)?;
+        tokio::pin!(total);
+        let mut left = false;
+        // In a box of its own: it is over when the wait begins.
+        let delivered = Box::pin(self.deliver(&origin, request, &mut left));
+        let delivered = tokio::select! {
+            biased;
+            delivered = delivered => delivered,
+            () = &mut total => Err(Stop::Deadline),
+        };
+        let (mut connection, kept) = delivered.map_err(|stop| stop.outcome(left))?;
+        self.config.faults.pass(Point::AfterSend);
+        let head = self.head(&mut connection, total.as_mut()).await;
+        let head = head.map_err(|stop| {
+            if kept && matches!(stop, Stop::Error(_)) {
+                self.pool.broke(&origin);
+            }
+            stop.outcome(left)
+        })?;
+        let (limit, idle) = (self.config.max_reply_bytes, self.config.idle_timeout);
+        let received = body::receive(&mut connection, head.framing, limit, idle, total).await;
+        let whole = matches!(received, Received::Whole(_));
+        if whole && head.stays && connection.asked && connection.received.is_empty() {
+            self.pool.park(origin, connection);
+        }
+        Ok(Reply {
+            status: head.status,
+            retry_after: head.retry_after,
+            received,
+        })
+    }
+
+    fn outgoing(&self, posting: Posting<'_>) -> Result<Outgoing, Outcome> {
         // A resolver is not asked for an address literal, so that is checked here.
         let url = self.config.guard.check_url(posting.url);
         let url = url.map_err(|blocked| blocked_address(&blocked.to_string()))?;
         let body = posting
             .body
             .map_err(|error| not_delivered(&format!("the request cannot be written: {error}")))?;
-        let (request, departure) = self.request(url, body, posting.traceparent)?;
-        let total = sleep(posting.deadline_in);
-        tokio::pin!(total);
-        let mut response = self.response(request, departure, total.as_mut()).await?;
-        let limit = self.config.max_reply_bytes;
-        let received = body::receive(&mut response, limit, self.config.idle_timeout, total).await;
-        let head = ReplyHead::of(&response);
-        Ok(Reply { head, received })
+        let origin = Origin::of(&url).ok_or_else(|| blocked_address("url has no host"))?;
+        let context = posting.traceparent;
+        let context = context.and_then(|text| child_traceparent(text, rand::random()));
+        let request = request(&url, context.as_deref(), &body);
+        Ok(Outgoing { origin, request })
     }
 
-    fn request(
+    /// Sends the request, on a kept connection if there is one, else on a new one; says which. What could not leave on
+    /// a kept one, not a byte of it, goes out on a new one.
+    async fn deliver(
         &self,
-        url: Url,
-        body: Vec<u8>,
-        traceparent: Option<&str>,
-    ) -> Result<(Request, Departure), Outcome> {
-        let mut request = self
-            .http
-            .post(url)
-            .header(CONTENT_TYPE, "application/json")
-            // LangGraph refuses a request without it (a2a.md §2).
-            .header(ACCEPT, "application/json")
-            // The connection serves one call; said, so that the agent does not wait for another.
-            .header(CONNECTION, "close")
-            // Known, so not chunked: not every agent's server reads that.
-            .header(CONTENT_LENGTH, body.len());
-        if let Some(context) = traceparent.and_then(|text| child_traceparent(text, rand::random()))
-        {
-            request = request.header("traceparent", context);
+        origin: &Origin,
+        request: Vec<u8>,
+        left: &mut bool,
+    ) -> Result<(Connection, bool), Stop> {
+        if let Some(mut connection) = self.pool.take(origin) {
+            match connection.write(&request, left).await {
+                Ok(()) => {
+                    metrics::counter!("baton_connections_total", "kind" => "kept").increment(1);
+                    return Ok((connection, true));
+                }
+                Err(error) if *left => return Err(Stop::broken(&error)),
+                Err(_unsent) => self.pool.broke(origin),
+            }
         }
-        let (body, departure) = departing(body.into());
-        let request = request.body(Body::wrap_stream(body)).build();
-        let request = request.map_err(|error| blocked_address(&chain(&error)))?;
-        Ok((request, departure))
+        let limit = self.config.connect_timeout;
+        let dialled = timeout(limit, dial(&self.config.guard, &self.tls, origin)).await;
+        let mut connection = dialled.map_err(|_late| Stop::Limit("no connection", limit))??;
+        metrics::counter!("baton_connections_total", "kind" => "new").increment(1);
+        let written = connection.write(&request, left).await;
+        written.map_err(|error| Stop::broken(&error))?;
+        Ok((connection, false))
     }
 
     /// Waits for the answer's status and headers.
-    async fn response(
+    async fn head(
         &self,
-        request: Request,
-        mut departure: Departure,
-        mut total: Pin<&mut Sleep>,
-    ) -> Result<Response, Outcome> {
-        let answer = self.http.execute(request);
-        tokio::pin!(answer);
-        let limit = self.config.connect_timeout;
-        let early = tokio::select! {
+        connection: &mut Connection,
+        total: Pin<&mut Sleep>,
+    ) -> Result<Head, Stop> {
+        let head = async {
+            loop {
+                if let Some(head) = answer::head(&mut connection.received).map_err(Stop::Error)? {
+                    return Ok(head);
+                }
+                match connection.read().await {
+                    Ok(0) => return Err(Stop::Error("the connection was closed".to_owned())),
+                    Ok(_) => {}
+                    Err(error) => return Err(Stop::broken(&error)),
+                }
+            }
+        };
+        tokio::select! {
             biased;
-            answer = &mut answer => Some(answer.map_err(Stop::Error)),
-            () = departure.wait() => {
-                self.config.faults.pass(Point::AfterSend);
-                None
-            }
-            () = sleep(limit) => Some(Err(Stop::Limit("no connection", limit))),
-            () = &mut total => Some(Err(Stop::Deadline)),
-        };
-        let answer = if let Some(answer) = early {
-            answer
-        } else {
-            tokio::select! {
-                biased;
-                answer = &mut answer => answer.map_err(Stop::Error),
-                stop = first_byte(self.config.first_byte_timeout) => Err(stop),
-                () = total => Err(Stop::Deadline),
-            }
-        };
-        answer.map_err(|stop| stop.outcome(departure.left()))
-    }
-}
-
-impl ReplyHead {
-    fn of(response: &Response) -> Self {
-        let header = |name| {
-            let value = response.headers().get(name);
-            value.and_then(|value| value.to_str().ok())
-        };
-        let retry_after = header(RETRY_AFTER);
-        Self {
-            status: response.status().as_u16(),
-            retry_after: retry_after.and_then(|value| parse_retry_after(value, header(DATE))),
+            head = head => head,
+            stop = first_byte(self.config.first_byte_timeout) => Err(stop),
+            () = total => Err(Stop::Deadline),
         }
     }
 }

@@ -12,8 +12,10 @@ use super::*;
 use crate::domain::{DelegationId, WorkPhase};
 
 mod delivery;
+mod kept;
 mod limits;
 mod replies;
+mod secure;
 mod tasks;
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -75,7 +77,7 @@ impl Agent {
 
     /// Calls it once, and checks that as many requests arrived as `seen` says.
     async fn called(&self, config: ClientConfig, call: Call, seen: usize) -> Called {
-        let called = A2aClient::new(config).unwrap().send(call).await;
+        let called = A2aClient::new(config).send(call).await;
         assert_eq!(self.seen.load(Ordering::SeqCst), seen, "{called:?}");
         called
     }

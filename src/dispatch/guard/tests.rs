@@ -238,16 +238,24 @@ async fn a_name_is_judged_by_all_its_addresses() {
 
 #[tokio::test]
 async fn at_connect_only_forbidden_addresses_are_left_out() {
-    let name = || "localhost".parse::<Name>().unwrap();
-    let found = guard(&["127.0.0.0/8"]).resolve(name()).await.unwrap();
-    let found: Vec<_> = found.map(|address| address.ip().to_string()).collect();
+    let open = guard(&["127.0.0.0/8"]);
+    let found = open.dialable("localhost").await.unwrap();
+    let found: Vec<_> = found.iter().map(|found| found.ip().to_string()).collect();
     assert!(
         !found.is_empty() && found.iter().all(|address| address.starts_with("127.")),
         "{found:?}"
     );
-    let error = guard(&[]).resolve(name()).await.err().unwrap();
-    assert!(matches!(
-        error.downcast_ref(),
-        Some(GuardError::ResolvesToBlocked { .. })
-    ));
+    let closed = guard(&[]).dialable("localhost").await;
+    assert!(matches!(closed, Err(GuardError::ResolvesToBlocked { .. })));
+}
+
+#[tokio::test]
+async fn those_who_ask_for_one_name_at_once_share_the_answer() {
+    let guard = guard(&["127.0.0.0/8", "::1/128"]);
+    let asked = (0..100).map(|_| guard.dialable("localhost"));
+    for found in futures_util::future::join_all(asked).await {
+        assert!(!found.unwrap().is_empty());
+    }
+    let unknown = guard.dialable("nowhere.invalid").await;
+    assert!(matches!(unknown, Err(GuardError::Unresolvable { .. })));
 }

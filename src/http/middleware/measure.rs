@@ -1,13 +1,18 @@
 //! Counts and times requests by route pattern, never by path; and turns a handler's panic into a 500.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
+use actix_web::http::header::RETRY_AFTER;
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use futures_util::FutureExt as _;
+use metrics::{Counter, Histogram};
 use tokio::time::Instant;
 
 use crate::http::error::ApiError;
@@ -47,7 +52,7 @@ pub(crate) async fn measure<B: MessageBody>(
         ),
     };
     let took = began.elapsed();
-    if status.is_server_error() {
+    if status.is_server_error() && !comes_again(&answer) {
         tracing::warn!(
             http.method = method,
             http.route = path,
@@ -56,14 +61,50 @@ pub(crate) async fn measure<B: MessageBody>(
             "a request was answered with a server error"
         );
     }
-    let labels = [
-        ("method", method.to_owned()),
-        ("path", path),
-        ("status", status.as_u16().to_string()),
-    ];
-    metrics::counter!("baton_http_requests_total", &labels).increment(1);
-    metrics::histogram!("baton_http_request_duration_seconds", &labels).record(took.as_secs_f64());
+    note(method, path, status, took);
     answer
+}
+
+/// What is counted of one kind of request.
+#[derive(Clone)]
+struct Meters {
+    requests: Counter,
+    duration: Histogram,
+}
+
+thread_local! {
+    /// To look a meter up among all others costs more than to use it. Bounded by routes, methods and statuses.
+    static METERS: RefCell<HashMap<(&'static str, String, StatusCode), Meters>> = RefCell::default();
+}
+
+fn note(method: &'static str, path: String, status: StatusCode, took: Duration) {
+    METERS.with_borrow_mut(|meters| {
+        let meters =
+            meters
+                .entry((method, path, status))
+                .or_insert_with_key(|(method, path, status)| {
+                    let labels = [
+                        ("method", (*method).to_owned()),
+                        ("path", path.clone()),
+                        ("status", status.as_u16().to_string()),
+                    ];
+                    Meters {
+                        requests: metrics::counter!("baton_http_requests_total", &labels),
+                        duration: metrics::histogram!(
+                            "baton_http_request_duration_seconds",
+                            &labels
+                        ),
+                    }
+                });
+        meters.requests.increment(1);
+        meters.duration.record(took.as_secs_f64());
+    });
+}
+
+/// Whether the client is told to come again: that is logged where it is decided, not for each of many thousands.
+fn comes_again<B>(answer: &Result<ServiceResponse<B>, Error>) -> bool {
+    let headers = answer.as_ref().map(ServiceResponse::headers);
+    headers.is_ok_and(|headers| headers.contains_key(RETRY_AFTER))
 }
 
 /// A panic in a handler is this request's alone.

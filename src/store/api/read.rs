@@ -23,13 +23,13 @@ pub struct Loaded {
     pub owner: NodeId,
 }
 
-/// Some of many delegations, in the order of their keys.
+/// Some of many delegations, in the order of their acceptance.
 #[derive(Clone, Debug)]
 pub struct Page<T> {
     /// What can be read.
     pub rows: Vec<T>,
-    /// The last one, readable or not: the next page comes after it. None when there was nothing any more.
-    pub last: Option<DelegationKey>,
+    /// The number of the last one, readable or not: the next page comes after it. None when there was nothing any more.
+    pub last: Option<Position>,
 }
 
 /// A node as the others see it, by the database's clock.
@@ -79,6 +79,8 @@ pub struct HistoryEntry {
 pub struct DelegationLine {
     /// Which.
     pub key: DelegationKey,
+    /// Its number: the higher, the later it was accepted.
+    pub number: Position,
     /// Who works; unknown for an adopted one.
     pub target: Option<WorkspaceId>,
     /// The first 4,096 bytes of the task.
@@ -110,8 +112,10 @@ pub struct DelegationFilter {
     pub party: Option<WorkspaceId>,
     /// Only these; all when empty.
     pub statuses: Vec<Status>,
-    /// Only those accepted before the one that this cursor names: its time and id.
-    pub before: Option<(Timestamp, DelegationId)>,
+    /// Only those accepted before the one of this number.
+    pub before: Option<Position>,
+    /// Only those whose time of acceptance lies before this instant.
+    pub older_than: Option<Timestamp>,
     /// At most this many.
     pub limit: i64,
 }
@@ -270,11 +274,13 @@ pub trait Reader {
     fn view(&mut self, key: &DelegationKey) -> Result<Option<DelegationView>, Error>;
     /// The whole task.
     fn task(&mut self, key: &DelegationKey) -> Result<Option<Arc<str>>, Error>;
-    /// Live delegations that `owner` accepted, in the order of their keys, after `after`, at most `limit`.
+    /// The number of a delegation.
+    fn number(&mut self, key: &DelegationKey) -> Result<Option<Position>, Error>;
+    /// Live delegations that `owner` accepted, in that order, after the number `after`, at most `limit`.
     fn live(
         &mut self,
         owner: NodeId,
-        after: Option<&DelegationKey>,
+        after: Option<Position>,
         limit: i64,
     ) -> Result<Page<Loaded>, Error>;
     /// Delegations that wait for a workspace that was removed, at most `limit`.
@@ -285,19 +291,20 @@ pub trait Reader {
     fn delegations(&mut self, filter: &DelegationFilter) -> Result<Vec<DelegationLine>, Error>;
     /// How many there are of each status; absent ones are zero.
     fn counts(&mut self) -> Result<Vec<(Status, i64)>, Error>;
-    /// Replies that are owed, in the order of their keys, after `after`.
+    /// Replies that are owed, in the order of acceptance, after the number `after`.
     fn owed_replies(
         &mut self,
-        after: Option<&DelegationKey>,
+        after: Option<Position>,
         limit: i64,
     ) -> Result<Page<OwedReply>, Error>;
-    /// Delegations with what the feed holds for them, in the order of their keys, after `after`.
+    /// Delegations with what the feed holds for them, in the order of acceptance, after the number `after`. Of `limit`
+    /// that are looked at, those whose caller is gone are left out: its feed went with it.
     fn audit(
         &mut self,
-        after: Option<&DelegationKey>,
+        after: Option<Position>,
         limit: i64,
         limits: AuditLimits,
-    ) -> Result<Vec<Audited>, Error>;
+    ) -> Result<Page<Audited>, Error>;
 
     /// Feed rows.
     fn activity(&mut self, filter: &ActivityFilter) -> Result<Vec<ActivityView>, Error>;

@@ -8,18 +8,22 @@ macro_rules! commit {
             use diesel::connection::{AnsiTransactionManager, TransactionManager};
             use diesel::prelude::*;
 
-            use super::{in_transaction, insert_events, insert_rows, leases, notify, prune};
+            use super::{
+                FOLDS, apply_folded, in_transaction, insert_events, insert_rows, leases, notify,
+                prune, show_folded,
+            };
             use super::{write_delegations as delegation, write_workspaces as workspace};
             use crate::domain::{DelegationKey, FeedRow, Position};
-            use crate::store::batch::{Batch, Item, Refusal};
+            use crate::store::batch::{Batch, Endings, Item, Manner, Refusal, places_of};
             use crate::store::fragments::IsReply;
             use crate::store::rows::{ActivityRow, EventRow};
             use crate::store::schema::{activity_logs, feed_position};
-            use crate::store::session::{Attempt, Places, Session};
+            use crate::store::session::{Attempt, Session};
             use crate::store::telling;
-            use crate::store::types::Id;
             use crate::store::{Commit, Error, Write, Written};
 
+            /// The most that a batch carries which is written in few statements; PostgreSQL takes less than 1 GB in one.
+            const FOLDED_BYTES: usize = 64 << 20;
             /// How often a batch is tried again that another node's batch was in the way of.
             const DEADLOCKS: usize = 3;
 
@@ -60,11 +64,22 @@ macro_rules! commit {
                 writes: &[Write],
                 written: &dyn Fn(),
             ) -> Result<Commit, Error> {
-                match transact(conn, session, writes, false, written) {
-                    Err(Error::Refused(_) | Error::Unreadable { .. }) => {
-                        one_by_one(conn, session, writes, written)
+                let refused = |result: &Result<_, _>| {
+                    matches!(result, Err(Error::Refused(_) | Error::Unreadable { .. }))
+                };
+                // One statement must not carry too much.
+                let bytes: usize = writes.iter().map(Write::bytes).sum();
+                if FOLDS && bytes <= FOLDED_BYTES {
+                    let result = transact(conn, session, writes, Manner::Folded, written);
+                    if !refused(&result) {
+                        return result;
                     }
-                    other => other,
+                }
+                let result = transact(conn, session, writes, Manner::Guarded, written);
+                if refused(&result) {
+                    one_by_one(conn, session, writes, written)
+                } else {
+                    result
                 }
             }
 
@@ -78,7 +93,7 @@ macro_rules! commit {
                 let mut whole = Commit::default();
                 for write in writes {
                     let one = std::slice::from_ref(write);
-                    match transact(conn, session, one, true, written) {
+                    match transact(conn, session, one, Manner::Alone, written) {
                         Ok(commit) => {
                             whole.unbroken_since = commit.unbroken_since;
                             whole.written.extend(commit.written);
@@ -101,12 +116,12 @@ macro_rules! commit {
                 conn: &mut $Conn,
                 session: &mut Session,
                 writes: &[Write],
-                careful: bool,
+                manner: Manner,
                 written: &dyn Fn(),
             ) -> Result<Commit, Error> {
                 let began = Instant::now();
                 let attempt = in_transaction(conn, |conn| {
-                    let attempt = attempt(conn, session, writes, careful)?;
+                    let attempt = attempt(conn, session, writes, manner)?;
                     written();
                     Ok(attempt)
                 })?;
@@ -116,26 +131,35 @@ macro_rules! commit {
                 Ok(commit)
             }
 
+            /// Takes positions first. Their lock, held until the commit, makes the order of positions the order of
+            /// commits, and no batch ever waits for another with a lock that the other wants.
             fn attempt(
                 conn: &mut $Conn,
                 session: &Session,
                 writes: &[Write],
-                careful: bool,
+                manner: Manner,
             ) -> Result<Attempt, Error> {
                 let node = session.lease.node();
                 // A transaction without a write would succeed even on a full disk.
                 let renewal = session.renewal(writes.is_empty());
-                leases::prove(conn, node, renewal)?;
-                let mut batch = Batch::new(writes.len(), careful, node);
-                for write in writes {
-                    let written = apply(conn, write, &mut batch)?;
-                    batch.written.push(written);
-                    session.progressed();
+                let number = writes.iter().map(places_of).sum();
+                let number = (!writes.is_empty()).then_some(number);
+                let places = leases::prove(conn, node, renewal, number)?;
+                session.progressed();
+                let before = places.map_or(Position(0), |places| places.before);
+                let mut batch = Batch::new(writes, manner, node, before);
+                if manner == Manner::Folded {
+                    apply_folded(conn, writes, &mut batch)?;
+                } else {
+                    for (number, write) in writes.iter().enumerate() {
+                        batch.current = number;
+                        let written = apply(conn, write, &mut batch)?;
+                        batch.note(written);
+                        session.progressed();
+                    }
                 }
-                if let Some(payload) = telling::payload(&batch, writes) {
-                    notify(conn, &payload)?;
-                }
-                let (commit, places) = store_items(conn, batch)?;
+                batch.sort();
+                let commit = store_items(conn, batch, writes, session.number)?;
                 session.progressed();
                 Ok(Attempt {
                     commit,
@@ -144,7 +168,7 @@ macro_rules! commit {
                 })
             }
 
-            fn apply<'a>(
+            pub(in crate::store) fn apply<'a>(
                 conn: &mut $Conn,
                 write: &'a Write,
                 batch: &mut Batch<'a>,
@@ -162,7 +186,7 @@ macro_rules! commit {
                     }
                     Write::Log(row) => workspace::log(conn, row, batch),
                     Write::Record(event) => {
-                        workspace::show_events(conn, std::slice::from_ref(&**event), batch)?;
+                        batch.show(Item::Event(event));
                         Ok(Written::Done)
                     }
                     Write::Acknowledge { workspace, upto } => {
@@ -186,7 +210,7 @@ macro_rules! commit {
                         at,
                     } => {
                         workspace::remove(conn, ids, *purge, *at)?;
-                        workspace::show_events(conn, events, batch)?;
+                        batch.show_events(events);
                         Ok(Written::Done)
                     }
                     Write::Register(registration) => workspace::register(conn, registration, batch),
@@ -196,6 +220,9 @@ macro_rules! commit {
                         token,
                         at,
                     } => workspace::revoke_token(conn, *workspace, *token, *at),
+                    Write::TokensUsed(uses) => {
+                        workspace::tokens_used(conn, uses).map(|()| Written::Done)
+                    }
                     Write::TakeOver(gone) => {
                         leases::take_over(conn, batch.node, *gone).map(|()| Written::Done)
                     }
@@ -210,41 +237,68 @@ macro_rules! commit {
                 }
             }
 
-            /// Takes positions as late as it can: their lock is held until the commit, and other nodes wait for it.
             fn store_items(
                 conn: &mut $Conn,
                 batch: Batch<'_>,
-            ) -> Result<(Commit, Option<Places>), Error> {
-                if batch.items.is_empty() {
-                    return Ok((batch.finish(Position(0), &[]), None));
-                }
-                let number = i64::try_from(batch.items.len()).unwrap_or(i64::MAX);
-                let last: i64 = diesel::update(feed_position::table.find(1))
-                    .set(feed_position::last.eq(feed_position::last + number))
-                    .returning(feed_position::last)
-                    .get_result(conn)?;
-                let before = Position(last.saturating_sub(number));
-                let places = Places {
-                    before,
-                    last: Position(last),
-                };
+                writes: &[Write],
+                session: u64,
+            ) -> Result<Commit, Error> {
+                let payload = telling::payload(&batch, writes, session);
+                let folded = batch.manner == Manner::Folded;
                 let (mut rows, mut events, mut replies) = (Vec::new(), Vec::new(), Vec::new());
-                for (position, item) in batch.placed(before) {
+                for (position, item) in batch.placed() {
                     match item {
-                        Item::Row(row) => rows.push(ActivityRow::of(row, position)),
+                        Item::Row(row, of) => rows.push(ActivityRow::of(row, of, position)),
                         Item::Event(event) => events.push(EventRow::of(event, position)),
-                        Item::Reply(row, key) | Item::Owed(row, key) => {
-                            replies.push((position, row, key));
+                        Item::Reply(row, _, of) | Item::Owed(row, _, of) if folded => {
+                            rows.push(ActivityRow::of(row, Some(of), position));
+                        }
+                        Item::Reply(row, key, of) | Item::Owed(row, key, of) => {
+                            replies.push((position, row, key, of));
                         }
                     }
                 }
+                if folded {
+                    show_folded(
+                        conn,
+                        &rows,
+                        &events,
+                        batch.endings,
+                        batch.node,
+                        payload.as_deref(),
+                    )?;
+                    return Ok(batch.finish(&[]));
+                }
                 insert_rows(conn, &rows)?;
                 insert_events(conn, &events)?;
+                count_endings(conn, batch.endings)?;
                 let refused = insert_replies(conn, &replies)?;
-                Ok((batch.finish(before, &refused), Some(places)))
+                if let Some(payload) = payload {
+                    notify(conn, &payload)?;
+                }
+                Ok(batch.finish(&refused))
             }
 
-            type Placed<'a> = (Position, &'a FeedRow, &'a DelegationKey);
+            pub(in crate::store) fn count_endings(
+                conn: &mut $Conn,
+                endings: Endings,
+            ) -> Result<(), Error> {
+                use feed_position::{cancelled, completed, failed};
+                if endings == Endings::default() {
+                    return Ok(());
+                }
+                diesel::update(feed_position::table.find(1))
+                    .set((
+                        completed.eq(completed + endings.completed),
+                        failed.eq(failed + endings.failed),
+                        cancelled.eq(cancelled + endings.cancelled),
+                    ))
+                    .execute(conn)?;
+                Ok(())
+            }
+
+            /// A reply, the place it gets, and the number of its delegation.
+            type Placed<'a> = (Position, &'a FeedRow, &'a DelegationKey, Position);
 
             /// Trouble with a reply never undoes an ending (rule 4): all of them in one savepoint, else each in its own.
             fn insert_replies(
@@ -257,8 +311,8 @@ macro_rules! commit {
                 }
                 for reply in replies {
                     if let Some(why) = insert_guarded(conn, std::slice::from_ref(reply))? {
-                        let (position, row, key) = *reply;
-                        let refusal = if is_there(conn, row, key)? {
+                        let (position, _, key, number) = *reply;
+                        let refusal = if is_there(conn, number)? {
                             Refusal::AlreadyThere
                         } else {
                             delegation::set_reply(conn, key, "written", "owed")?;
@@ -277,7 +331,7 @@ macro_rules! commit {
             ) -> Result<Option<String>, Error> {
                 let rows: Vec<ActivityRow<'_>> = replies
                     .iter()
-                    .map(|(position, row, _)| ActivityRow::of(row, *position))
+                    .map(|(position, row, _, of)| ActivityRow::of(row, Some(*of), *position))
                     .collect();
                 match conn.transaction(|conn| insert_rows(conn, &rows)) {
                     Ok(()) => Ok(None),
@@ -286,14 +340,9 @@ macro_rules! commit {
                 }
             }
 
-            fn is_there(
-                conn: &mut $Conn,
-                row: &FeedRow,
-                key: &DelegationKey,
-            ) -> Result<bool, Error> {
+            fn is_there(conn: &mut $Conn, number: Position) -> Result<bool, Error> {
                 let replies = activity_logs::table
-                    .filter(activity_logs::workspace_id.eq(Id(row.workspace.0)))
-                    .filter(activity_logs::delegation_id.eq(crate::store::life::id_text(&key.id)))
+                    .filter(activity_logs::delegation_number.eq(number.0))
                     .filter(IsReply);
                 Ok(diesel::select(diesel::dsl::exists(replies)).get_result(conn)?)
             }

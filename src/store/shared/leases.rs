@@ -7,10 +7,11 @@ macro_rules! leases {
 
             use diesel::prelude::*;
 
-            use super::{holds, lock_idle};
-            use crate::domain::NodeId;
+            use super::{in_transaction, lock_idle, plan_anew, take_places};
+            use crate::domain::{NodeId, Position};
             use crate::store::fragments::{FromNow, GoneNodes, NothingLive, Now};
-            use crate::store::schema::nodes;
+            use crate::store::schema::{feed_position, nodes};
+            use crate::store::session::Places;
             use crate::store::types::Id;
             use crate::store::{Error, Gone, NodeView};
 
@@ -18,42 +19,57 @@ macro_rules! leases {
                 FromNow(i64::try_from(length.as_micros()).unwrap_or(i64::MAX))
             }
 
-            /// Makes a process a node.
+            /// Makes a process a node, between two batches of the others: one that does not know of it is over.
             pub(in crate::store) fn join(
                 conn: &mut $Conn,
                 node: NodeId,
                 length: Duration,
             ) -> Result<(), Error> {
                 let id = Id(node.0);
-                diesel::insert_into(nodes::table)
-                    .values((
-                        nodes::id.eq(id),
-                        nodes::holder.eq(id),
-                        nodes::expires_at.eq(from_now(length)),
-                        nodes::started_at.eq(Now),
-                    ))
-                    .execute(conn)?;
-                Ok(())
+                in_transaction(conn, |conn| {
+                    diesel::update(feed_position::table.find(1))
+                        .set(feed_position::last.eq(feed_position::last))
+                        .execute(conn)?;
+                    diesel::insert_into(nodes::table)
+                        .values((
+                            nodes::id.eq(id),
+                            nodes::holder.eq(id),
+                            nodes::expires_at.eq(from_now(length)),
+                            nodes::started_at.eq(Now),
+                        ))
+                        .execute(conn)?;
+                    Ok(())
+                })
             }
 
-            /// Fails unless this node still holds its own row; renews its lease when a length is given.
+            /// Fails unless this node still holds its own row; renews its lease when a length is given. Takes this many
+            /// places of the feed, and with them the lock that keeps other batches out.
             pub(in crate::store) fn prove(
                 conn: &mut $Conn,
                 node: NodeId,
                 renewal: Option<Duration>,
-            ) -> Result<(), Error> {
+                number: Option<usize>,
+            ) -> Result<Option<Places>, Error> {
                 let id = Id(node.0);
-                let held = match renewal {
-                    Some(length) => {
-                        let own = nodes::table.find(id).filter(nodes::holder.eq(id));
-                        let renewed = diesel::update(own)
-                            .set(nodes::expires_at.eq(from_now(length)))
-                            .execute(conn)?;
-                        renewed == 1
+                let number = number.map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+                if let Some(length) = renewal {
+                    let own = nodes::table.find(id).filter(nodes::holder.eq(id));
+                    let renewed = diesel::update(own)
+                        .set(nodes::expires_at.eq(from_now(length)))
+                        .execute(conn)?;
+                    if renewed != 1 {
+                        return Err(Error::Fenced);
                     }
-                    None => holds(conn, id)?,
+                    plan_anew(conn)?;
+                }
+                let Some(number) = number else {
+                    return Ok(None);
                 };
-                if held { Ok(()) } else { Err(Error::Fenced) }
+                let last = take_places(conn, node, number)?.ok_or(Error::Fenced)?;
+                Ok(Some(Places {
+                    before: Position(last.saturating_sub(number)),
+                    last: Position(last),
+                }))
             }
 
             /// Everything that they held, too. One that is writing at this moment is left for the next time.

@@ -14,7 +14,7 @@ pub(super) use commit::commit;
 pub(super) use leases::leases;
 pub(super) use prune::prune;
 pub(super) use read_delegations::read_delegations;
-pub(super) use read_feed::read_feed;
+pub(super) use read_feed::{narrowed, read_feed};
 pub(super) use read_workspaces::read_workspaces;
 pub(super) use write_delegations::write_delegations;
 pub(super) use write_workspaces::write_workspaces;

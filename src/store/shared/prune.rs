@@ -26,13 +26,20 @@ macro_rules! prune {
                     .select(inbox_delivery_state::last_acked_seq)
                     .first(conn)
                     .optional()?;
-                let page: Vec<(i64, Ts)> = activity_logs::table
-                    .filter(workspace_id.eq(own))
-                    .filter(seq.gt(of.after.0))
-                    .order(seq)
-                    .select((seq, created_at))
-                    .limit(of.limit)
-                    .load(conn)?;
+                let words = ActivityType::ALL.iter().map(|one| one.as_str());
+                let mut page: Vec<(i64, Ts)> = Vec::new();
+                for word in words.clone() {
+                    let of_type = activity_logs::table
+                        .filter(workspace_id.eq(own))
+                        .filter(activity_type.eq(word))
+                        .filter(seq.gt(of.after.0))
+                        .order(seq)
+                        .select((seq, created_at))
+                        .limit(of.limit);
+                    page.extend(of_type.load::<(i64, Ts)>(conn)?);
+                }
+                page.sort_unstable();
+                page.truncate(usize::try_from(of.limit).unwrap_or(0));
                 let Some((last, _)) = page.last() else {
                     return Ok(Written::Pruned {
                         deleted: 0,
@@ -45,6 +52,7 @@ macro_rules! prune {
                 let old = created_at.lt(Ts::from(of.before)).and(taken);
                 let of_page = activity_logs::table
                     .filter(workspace_id.eq(own))
+                    .filter(activity_type.eq_any(words))
                     .filter(seq.gt(of.after.0))
                     .filter(seq.le(*last));
                 let expired = of_page.filter(old.or(created_at.lt(Ts::from(of.hard_before))));

@@ -8,16 +8,18 @@ macro_rules! read_delegations {
             use diesel::prelude::*;
 
             use crate::domain::{
-                Audited, DelegationId, DelegationKey, NodeId, State, Status, WorkspaceId,
+                Audited, DelegationId, DelegationKey, NodeId, Position, State, Status, WorkspaceId,
             };
             use crate::store::fragments::{
-                CallerExists, OwesReply, Replies, ResultHead, ResultRows, WaitsForRemoved,
+                CallerExists, IsLive, OwesReply, Replies, ResultHead, ResultRows, TaskHead,
+                WaitsForRemoved,
             };
             use crate::store::life::{LoadedRow, id_text};
             use crate::store::lines::{
-                AuditTuple, LineTuple, ViewTuple, newest_first, read_audited, read_line, read_view,
+                AuditTuple, LineTuple, Order, ViewTuple, merged, read_audited, read_line, read_view,
             };
-            use crate::store::schema::delegations;
+            use crate::store::schema::{delegations, feed_position};
+            use crate::store::standing::{LIVE, standings};
             use crate::store::types::{Id, Ts};
             use crate::store::{
                 AuditLimits, DelegationFilter, DelegationLine, DelegationView, Error, Loaded,
@@ -55,8 +57,7 @@ macro_rules! read_delegations {
                         .filter(delegations::delegation_id.eq(&*text))
                         .order((
                             delegations::ended_at.is_not_null(),
-                            delegations::created_at.desc(),
-                            delegations::caller_id,
+                            delegations::number.desc(),
                         ))
                         .select(delegations::caller_id)
                         .first(conn)
@@ -72,12 +73,12 @@ macro_rules! read_delegations {
                 conn: &mut $Conn,
                 key: &DelegationKey,
             ) -> Result<Option<DelegationView>, Error> {
-                use delegations::{history, result_raw, retry_of, task_preview, updated_at};
+                use delegations::{history, result_raw, retry_of, updated_at};
                 let row: Option<ViewTuple> = delegations::table
                     .find((Id(key.caller.0), id_text(&key.id)))
                     .select((
                         LoadedRow::as_select(),
-                        task_preview,
+                        TaskHead,
                         retry_of,
                         updated_at,
                         history,
@@ -100,30 +101,39 @@ macro_rules! read_delegations {
                 Ok(task.map(Into::into))
             }
 
+            pub(in crate::store) fn number(
+                conn: &mut $Conn,
+                key: &DelegationKey,
+            ) -> Result<Option<Position>, Error> {
+                let number: Option<i64> = delegations::table
+                    .find((Id(key.caller.0), id_text(&key.id)))
+                    .select(delegations::number)
+                    .first(conn)
+                    .optional()?;
+                Ok(number.map(Position))
+            }
+
+            /// The least of numbers comes after nothing.
+            fn after_number(after: Option<Position>) -> i64 {
+                after.map_or(i64::MIN, |after| after.0)
+            }
+
             pub(in crate::store) fn live(
                 conn: &mut $Conn,
                 owner: NodeId,
-                after: Option<&DelegationKey>,
+                after: Option<Position>,
                 limit: i64,
             ) -> Result<Page<Loaded>, Error> {
-                use delegations::{caller_id, delegation_id, ended_at, lease_owner};
-                let mut query = delegations::table
-                    .filter(lease_owner.eq(Id(owner.0)))
-                    .filter(ended_at.is_null())
-                    .order((caller_id, delegation_id))
-                    .select(LoadedRow::as_select())
+                let rows: Vec<(i64, LoadedRow)> = delegations::table
+                    .filter(delegations::lease_owner.eq(Id(owner.0)))
+                    .filter(IsLive)
+                    .filter(delegations::number.gt(after_number(after)))
+                    .order(delegations::number)
+                    .select((delegations::number, LoadedRow::as_select()))
                     .limit(limit)
-                    .into_boxed::<$Db>();
-                if let Some(key) = after {
-                    let caller = Id(key.caller.0);
-                    let later = delegation_id.gt(id_text(&key.id));
-                    query = query
-                        .filter(caller_id.ge(caller))
-                        .filter(caller_id.gt(caller).or(later));
-                }
-                let rows: Vec<LoadedRow> = query.load(conn)?;
-                let last = rows.last().map(LoadedRow::key);
-                let rows = rows.into_iter().filter_map(LoadedRow::read_or_skip);
+                    .load(conn)?;
+                let last = rows.last().map(|(number, _)| Position(*number));
+                let rows = rows.into_iter().filter_map(|(_, row)| row.read_or_skip());
                 Ok(Page {
                     rows: rows.collect(),
                     last,
@@ -135,7 +145,7 @@ macro_rules! read_delegations {
                 limit: i64,
             ) -> Result<Vec<DelegationKey>, Error> {
                 let found: Vec<(Id, String)> = delegations::table
-                    .filter(delegations::ended_at.is_null())
+                    .filter(IsLive)
                     .filter(WaitsForRemoved)
                     .select((delegations::caller_id, delegations::delegation_id))
                     .limit(limit)
@@ -149,23 +159,67 @@ macro_rules! read_delegations {
 
             #[derive(Clone, Copy)]
             enum Side {
+                All,
                 Caller(Id),
                 Callee(Id),
             }
 
-            fn lines(
+            /// The newest of one index: by whose side they are and how they stand.
+            fn numbers(
                 conn: &mut $Conn,
-                side: Option<Side>,
+                side: Side,
+                standing: &'static str,
                 filter: &DelegationFilter,
-            ) -> Result<Vec<LineTuple>, Error> {
+            ) -> Result<Vec<i64>, Error> {
                 use delegations as d;
                 let mut query = d::table
+                    .select(d::number)
+                    .filter(d::standing.eq(standing))
+                    .order(d::number.desc())
+                    .limit(filter.limit)
+                    .into_boxed::<$Db>();
+                match side {
+                    Side::Caller(id) => query = query.filter(d::caller_id.eq(id)),
+                    Side::Callee(id) => query = query.filter(d::callee_id.eq(id)),
+                    Side::All => {}
+                }
+                if standing == LIVE && !filter.statuses.is_empty() {
+                    let words: Vec<&str> = filter.statuses.iter().map(|one| one.as_str()).collect();
+                    query = query.filter(d::status.eq_any(words));
+                }
+                if let Some(number) = filter.before {
+                    query = query.filter(d::number.lt(number.0));
+                }
+                if let Some(instant) = filter.older_than {
+                    query = query.filter(d::created_at.lt(Ts::from(instant)));
+                }
+                Ok(query.load(conn)?)
+            }
+
+            pub(in crate::store) fn delegations(
+                conn: &mut $Conn,
+                filter: &DelegationFilter,
+            ) -> Result<Vec<DelegationLine>, Error> {
+                use delegations as d;
+                let sides: &[Side] = match filter.party.map(|party| Id(party.0)) {
+                    None => &[Side::All],
+                    Some(id) => &[Side::Caller(id), Side::Callee(id)],
+                };
+                let mut found = Vec::new();
+                for side in sides {
+                    for standing in standings(&filter.statuses) {
+                        found.extend(numbers(conn, *side, standing, filter)?);
+                    }
+                }
+                let newest = merged(found, filter.limit, Order::NewestFirst);
+                let rows: Vec<LineTuple> = d::table
+                    .filter(d::number.eq_any(newest))
                     .select((
                         (
                             d::caller_id,
                             d::delegation_id,
                             d::callee_id,
-                            d::task_preview,
+                            TaskHead,
                             d::status,
                         ),
                         (
@@ -175,50 +229,27 @@ macro_rules! read_delegations {
                             d::last_heartbeat,
                         ),
                         (d::deadline, d::attempt, d::created_at, d::updated_at),
+                        d::number,
                     ))
-                    .order((d::created_at.desc(), d::delegation_id.desc()))
-                    .limit(filter.limit)
-                    .into_boxed::<$Db>();
-                match side {
-                    Some(Side::Caller(id)) => query = query.filter(d::caller_id.eq(id)),
-                    Some(Side::Callee(id)) => query = query.filter(d::callee_id.eq(id)),
-                    None => {}
-                }
-                if !filter.statuses.is_empty() {
-                    let words: Vec<&str> = filter.statuses.iter().map(|one| one.as_str()).collect();
-                    query = query.filter(d::status.eq_any(words));
-                }
-                if let Some((instant, id)) = &filter.before {
-                    let instant = Ts::from(*instant);
-                    let earlier = d::delegation_id.lt(id_text(id));
-                    query = query
-                        .filter(d::created_at.le(instant))
-                        .filter(d::created_at.lt(instant).or(earlier));
-                }
-                Ok(query.load(conn)?)
-            }
-
-            pub(in crate::store) fn delegations(
-                conn: &mut $Conn,
-                filter: &DelegationFilter,
-            ) -> Result<Vec<DelegationLine>, Error> {
-                // One look by each end of the delegation: an OR of the two would use neither index.
-                let rows = match filter.party {
-                    None => lines(conn, None, filter)?,
-                    Some(party) => {
-                        let sent = lines(conn, Some(Side::Caller(Id(party.0))), filter)?;
-                        let taken = lines(conn, Some(Side::Callee(Id(party.0))), filter)?;
-                        newest_first(sent, taken, filter.limit)
-                    }
-                };
+                    .order(d::number.desc())
+                    .load(conn)?;
                 rows.into_iter().map(read_line).collect()
             }
 
+            /// Live ones one by one, of which there are only so many; ended ones were counted when they ended.
             pub(in crate::store) fn counts(conn: &mut $Conn) -> Result<Vec<(Status, i64)>, Error> {
-                let found: Vec<(String, i64)> = delegations::table
+                use feed_position::{cancelled, completed, failed};
+                let mut found: Vec<(String, i64)> = delegations::table
+                    .filter(IsLive)
                     .group_by(delegations::status)
                     .select((delegations::status, diesel::dsl::count_star()))
                     .load(conn)?;
+                let ended: (i64, i64, i64) = feed_position::table
+                    .select((completed, failed, cancelled))
+                    .first(conn)?;
+                let words = [Status::Completed, Status::Failed, Status::Cancelled];
+                let words = words.map(|status| status.as_str().to_owned());
+                found.extend(words.into_iter().zip([ended.0, ended.1, ended.2]));
                 let number = |status: &Status| {
                     let of = found.iter().find(|(word, _)| word == status.as_str());
                     (*status, of.map_or(0, |(_, number)| *number))
@@ -228,27 +259,19 @@ macro_rules! read_delegations {
 
             pub(in crate::store) fn owed_replies(
                 conn: &mut $Conn,
-                after: Option<&DelegationKey>,
+                after: Option<Position>,
                 limit: i64,
             ) -> Result<Page<OwedReply>, Error> {
-                use delegations::{caller_id, delegation_id};
-                let mut query = delegations::table
+                let rows: Vec<(i64, LoadedRow)> = delegations::table
                     .filter(OwesReply)
-                    .order((caller_id, delegation_id))
-                    .select(LoadedRow::as_select())
+                    .filter(delegations::number.gt(after_number(after)))
+                    .order(delegations::number)
+                    .select((delegations::number, LoadedRow::as_select()))
                     .limit(limit)
-                    .into_boxed::<$Db>();
-                if let Some(key) = after {
-                    let caller = Id(key.caller.0);
-                    let later = delegation_id.gt(id_text(&key.id));
-                    query = query
-                        .filter(caller_id.ge(caller))
-                        .filter(caller_id.gt(caller).or(later));
-                }
-                let rows: Vec<LoadedRow> = query.load(conn)?;
-                let last = rows.last().map(LoadedRow::key);
+                    .load(conn)?;
+                let last = rows.last().map(|(number, _)| Position(*number));
                 let mut owed = Vec::with_capacity(rows.len());
-                for loaded in rows.into_iter().filter_map(LoadedRow::read_or_skip) {
+                for loaded in rows.into_iter().filter_map(|(_, row)| row.read_or_skip()) {
                     // A live delegation cannot owe one; the audit would say so.
                     if let State::Ended(ended) = loaded.life.state {
                         owed.push(OwedReply {
@@ -263,32 +286,34 @@ macro_rules! read_delegations {
 
             pub(in crate::store) fn audit(
                 conn: &mut $Conn,
-                after: Option<&DelegationKey>,
+                after: Option<Position>,
                 limit: i64,
                 limits: AuditLimits,
-            ) -> Result<Vec<Audited>, Error> {
-                use delegations::{caller_id, deadline, delegation_id, ended_at, reply, status};
-                let mut query = delegations::table
-                    // A purged caller took its feed with it; there is nothing left to compare with.
-                    .filter(CallerExists)
-                    .order((caller_id, delegation_id))
+            ) -> Result<Page<Audited>, Error> {
+                use delegations::{
+                    caller_id, deadline, delegation_id, ended_at, number, reply, status,
+                };
+                let rows: Vec<(i64, bool, AuditTuple)> = delegations::table
+                    .filter(number.gt(after_number(after)))
+                    .order(number)
                     .select((
-                        (caller_id, delegation_id, status, ended_at),
-                        (ResultRows, Replies, reply, deadline),
+                        number,
+                        CallerExists,
+                        (
+                            (caller_id, delegation_id, status, ended_at),
+                            (ResultRows, Replies, reply, deadline),
+                        ),
                     ))
                     .limit(limit)
-                    .into_boxed::<$Db>();
-                if let Some(key) = after {
-                    let caller = Id(key.caller.0);
-                    let later = delegation_id.gt(id_text(&key.id));
-                    query = query
-                        .filter(caller_id.ge(caller))
-                        .filter(caller_id.gt(caller).or(later));
-                }
-                let rows: Vec<AuditTuple> = query.load(conn)?;
-                rows.into_iter()
-                    .map(|row| read_audited(row, limits))
-                    .collect()
+                    .load(conn)?;
+                let last = rows.last().map(|(last, ..)| Position(*last));
+                // A purged caller took its feed with it; there is nothing left to compare with.
+                let rows = rows.into_iter().filter(|(_, exists, _)| *exists);
+                let rows = rows.map(|(.., row)| read_audited(row, limits));
+                Ok(Page {
+                    rows: rows.collect::<Result<_, _>>()?,
+                    last,
+                })
             }
         }
     };

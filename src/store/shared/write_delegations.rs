@@ -6,17 +6,19 @@ macro_rules! write_delegations {
             use diesel::prelude::*;
 
             use crate::domain::{
-                Accept, Advance, DelegationId, DelegationKey, FeedRow, Idempotency, Life, Status,
+                Accept, Advance, DelegationId, DelegationKey, FeedRow, Idempotency, Life, Position,
+                Status,
             };
             use crate::store::batch::{Batch, Item};
             use crate::store::fragments::{
-                GaveKeyBack, HistoryWith, HoldsKey, kept_bytes, kept_instant,
+                GaveKeyBack, HistoryWith, HoldsKey, LivesOr, kept_bytes, kept_instant,
             };
             use crate::store::history::{history_entry, history_json, is_kept};
             use crate::store::life::{
                 LifeColumns, NewRow, heard_at, id_text, stored_incarnation, stored_key, word,
             };
             use crate::store::schema::delegations;
+            use crate::store::standing::EndColumns;
             use crate::store::types::{Id, Ts};
             use crate::store::{Acceptance, Error, Written};
 
@@ -29,8 +31,8 @@ macro_rules! write_delegations {
                 key: &Idempotency,
             ) -> Result<Option<Holder>, Error> {
                 use delegations::{
-                    caller_id, created_at, delegation_id, fingerprint, idempotency_key, retry_of,
-                    status,
+                    caller_id, created_at, delegation_id, fingerprint, idempotency_key, number,
+                    retry_of, status,
                 };
                 let columns = (delegation_id, status, fingerprint, created_at, retry_of);
                 let of_key = delegations::table
@@ -43,7 +45,7 @@ macro_rules! write_delegations {
                 }
                 Ok(of_key
                     .filter(GaveKeyBack)
-                    .order(created_at.desc())
+                    .order(number.desc())
                     .first(conn)
                     .optional()?)
             }
@@ -109,6 +111,7 @@ macro_rules! write_delegations {
                 batch: &mut Batch<'a>,
             ) -> Result<Written, Error> {
                 let life = Life::new(accept.delegation.state.clone());
+                let number = batch.number_of(batch.current);
                 let asked_for = accept.delegation.retry_of.as_ref();
                 // A key that is taken by another node, and given back at once, may cost a second look.
                 for _ in 0..3 {
@@ -119,11 +122,17 @@ macro_rules! write_delegations {
                         }
                     };
                     let inserted = diesel::insert_into(delegations::table)
-                        .values(NewRow::of(accept, &life, retry_of.as_deref(), batch.node))
+                        .values(NewRow::of(
+                            number,
+                            accept,
+                            &life,
+                            retry_of.as_deref(),
+                            batch.node,
+                        ))
                         .on_conflict_do_nothing()
                         .execute(conn)?;
                     if inserted == 1 {
-                        batch.show_feed(&accept.feed, &accept.delegation.terms.key);
+                        batch.began(accept, number);
                         let retry_of = retry_of.as_deref().map(DelegationId::from_text);
                         return Ok(Written::Accepted(Acceptance::Created { retry_of }));
                     }
@@ -146,28 +155,31 @@ macro_rules! write_delegations {
                 let place = (Id(advance.key.caller.0), id_text(&advance.key.id));
                 let entry = is_kept(advance)
                     .then(|| history_json(&history_entry(&advance.life, advance.at)));
+                let ends = advance.life.status().is_terminal();
+                // What has ended never lives again.
                 let target = d::table
                     .find(place.clone())
                     .filter(d::revision.eq(advance.revision.0.saturating_sub(1)))
-                    .filter(d::incarnation.le(incarnation));
+                    .filter(d::incarnation.le(incarnation))
+                    .filter(LivesOr(ends));
                 let change = (
                     LifeColumns::of(&advance.life),
+                    ends.then(|| EndColumns::of(&advance.life)),
                     d::last_heartbeat.eq(kept_instant(heard_at(&advance.life), d::last_heartbeat)),
                     d::result_raw.eq(kept_bytes(advance.raw_reply.as_deref(), d::result_raw)),
                     d::history.eq(HistoryWith::new(entry)),
                     d::revision.eq(advance.revision.0),
                     d::incarnation.eq(incarnation),
                     d::updated_at.eq(Ts::from(advance.at)),
+                    advance.feed.reply.is_some().then(|| d::reply.eq("written")),
                 );
-                let changed = if advance.feed.reply.is_some() {
-                    diesel::update(target)
-                        .set((change, d::reply.eq("written")))
-                        .execute(conn)?
-                } else {
-                    diesel::update(target).set(change).execute(conn)?
-                };
-                if changed == 1 {
-                    batch.show_feed(&advance.feed, &advance.key);
+                let number: Option<i64> = diesel::update(target)
+                    .set(change)
+                    .returning(d::number)
+                    .get_result(conn)
+                    .optional()?;
+                if let Some(number) = number {
+                    batch.advanced(advance, Position(number));
                     return Ok(Written::Advanced);
                 }
                 // Not the numbers alone: an actor that died in mid-commit and the one rebuilt in its place, or in another
@@ -192,22 +204,27 @@ macro_rules! write_delegations {
                 reply: &'a FeedRow,
                 batch: &mut Batch<'a>,
             ) -> Result<Written, Error> {
-                if set_reply(conn, key, "owed", "written")? == 1 {
-                    batch.show(Item::Owed(reply, key));
+                if let Some(number) = set_reply(conn, key, "owed", "written")? {
+                    batch.show(Item::Owed(reply, key, number));
                 }
                 Ok(Written::Done)
             }
 
+            /// Answers with the number of the delegation, if its reply stood so.
             pub(in crate::store) fn set_reply(
                 conn: &mut $Conn,
                 key: &DelegationKey,
                 from: &str,
                 to: &str,
-            ) -> Result<usize, Error> {
+            ) -> Result<Option<Position>, Error> {
                 let of_key = delegations::table.find((Id(key.caller.0), id_text(&key.id)));
-                Ok(diesel::update(of_key.filter(delegations::reply.eq(from)))
-                    .set(delegations::reply.eq(to))
-                    .execute(conn)?)
+                let number: Option<i64> =
+                    diesel::update(of_key.filter(delegations::reply.eq(from)))
+                        .set(delegations::reply.eq(to))
+                        .returning(delegations::number)
+                        .get_result(conn)
+                        .optional()?;
+                Ok(number.map(Position))
             }
         }
     };

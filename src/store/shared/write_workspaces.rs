@@ -12,42 +12,21 @@ macro_rules! write_workspaces {
                 WorkspaceId, WorkspaceStatus, sanitize,
             };
             use crate::store::batch::{Batch, Item};
-            use crate::store::fragments::Now;
+            use crate::store::fragments::{NewestPlace, Now, TokenUses};
             use crate::store::rows::{PatchRow, TokenRow, WorkspaceRow, registered};
             use crate::store::schema::{
                 activity_logs, inbox_delivery_state, structure_events, workspace_auth_tokens,
                 workspaces,
             };
             use crate::store::types::{Id, J, Ts};
-            use crate::store::{Error, NewToken, Registration, WorkspacePatch, Written};
+            use crate::store::{Error, NewToken, Registration, TokenUse, WorkspacePatch, Written};
 
             const REMOVED: &str = WorkspaceStatus::Removed.as_str();
+            /// SQLite takes 32,766 values in one statement; a use has two.
+            const ROWS_AT_ONCE: usize = 1000;
 
             fn ids_of(workspaces: &[WorkspaceId]) -> Vec<Id> {
                 workspaces.iter().map(|id| Id(id.0)).collect()
-            }
-
-            /// Shows the events; when this may be a repetition, only those that are not stored yet.
-            pub(in crate::store) fn show_events<'a>(
-                conn: &mut $Conn,
-                events: &'a [FeedEvent],
-                batch: &mut Batch<'a>,
-            ) -> Result<(), Error> {
-                let stored: Vec<Id> = if batch.careful {
-                    let ids: Vec<Id> = events.iter().map(|event| Id(event.id.0)).collect();
-                    structure_events::table
-                        .filter(structure_events::id.eq_any(ids))
-                        .select(structure_events::id)
-                        .load(conn)?
-                } else {
-                    Vec::new()
-                };
-                for event in events {
-                    if !stored.contains(&Id(event.id.0)) {
-                        batch.show(Item::Event(event));
-                    }
-                }
-                Ok(())
             }
 
             pub(in crate::store) fn log<'a>(
@@ -63,7 +42,7 @@ macro_rules! write_workspaces {
                 if found.is_none() {
                     return Ok(Written::Missing);
                 }
-                if batch.careful {
+                if batch.is_careful() {
                     let stored: Option<i64> = activity_logs::table
                         .find(Id(row.id.0))
                         .select(activity_logs::seq)
@@ -73,7 +52,7 @@ macro_rules! write_workspaces {
                         return Ok(Written::Logged(Position(seq)));
                     }
                 }
-                batch.show(Item::Row(row));
+                batch.show(Item::Row(row, None));
                 // Its place is filled in when positions are taken.
                 Ok(Written::Logged(Position(0)))
             }
@@ -85,12 +64,7 @@ macro_rules! write_workspaces {
             ) -> Result<Written, Error> {
                 use inbox_delivery_state::{last_acked_seq, updated_at, workspace_id};
                 let workspace = Id(workspace.0);
-                let newest: Option<i64> = activity_logs::table
-                    .filter(activity_logs::workspace_id.eq(workspace))
-                    .order(activity_logs::seq.desc())
-                    .select(activity_logs::seq)
-                    .first(conn)
-                    .optional()?;
+                let newest: Option<i64> = NewestPlace(workspace).get_result(conn)?;
                 let acked = upto.0.min(newest.unwrap_or(0));
                 if acked > 0 {
                     let upsert = diesel::insert_into(inbox_delivery_state::table)
@@ -124,7 +98,7 @@ macro_rules! write_workspaces {
                 batch: &mut Batch<'a>,
             ) -> Result<Written, Error> {
                 let created = Ts::from(workspace.created_at);
-                let repeated = batch.careful
+                let repeated = batch.is_careful()
                     && workspaces::table
                         .find(Id(workspace.id.0))
                         .select(workspaces::created_at)
@@ -140,7 +114,7 @@ macro_rules! write_workspaces {
                 if let Some(token) = token {
                     insert_token(conn, token)?;
                 }
-                show_events(conn, events, batch)?;
+                batch.show_events(events);
                 Ok(Written::Done)
             }
 
@@ -161,7 +135,7 @@ macro_rules! write_workspaces {
                 if changed == 0 {
                     return Ok(Written::Missing);
                 }
-                show_events(conn, events, batch)?;
+                batch.show_events(events);
                 Ok(Written::Done)
             }
 
@@ -241,8 +215,18 @@ macro_rules! write_workspaces {
                 } else {
                     is_stored(conn, token)?
                 };
-                show_events(conn, &registration.events, batch)?;
+                batch.show_events(&registration.events);
                 Ok(Written::Registered { token_stored })
+            }
+
+            pub(in crate::store) fn tokens_used(
+                conn: &mut $Conn,
+                uses: &[TokenUse],
+            ) -> Result<(), Error> {
+                for some in uses.chunks(ROWS_AT_ONCE) {
+                    TokenUses::of(some).execute(conn)?;
+                }
+                Ok(())
             }
 
             fn insert_token(conn: &mut $Conn, token: &NewToken) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! A road to a database that can be blocked: frozen, as if its server were stopped, or closed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -14,7 +15,25 @@ use super::database::Database;
 enum Road {
     Open,
     Frozen,
+    /// Only what a connection that listens (`LISTEN`) hears is held up.
+    Deaf,
     Closed,
+}
+
+/// One connection through the proxy.
+struct Lane {
+    road: watch::Receiver<Road>,
+    listens: Arc<AtomicBool>,
+}
+
+impl Lane {
+    fn is_free(&self, road: Road) -> bool {
+        match road {
+            Road::Open | Road::Closed => true,
+            Road::Frozen => false,
+            Road::Deaf => !self.listens.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// A proxy before `PostgreSQL`, with an address of its own.
@@ -48,6 +67,11 @@ impl Proxy {
         self.road.send_replace(Road::Frozen);
     }
 
+    /// Lets everything through but what other nodes tell, and says nothing of it.
+    pub(crate) fn deafen(&self) {
+        self.road.send_replace(Road::Deaf);
+    }
+
     /// Hangs up, and on whoever comes.
     pub(crate) fn close(&self) {
         self.road.send_replace(Road::Closed);
@@ -69,27 +93,42 @@ async fn accept(listener: TcpListener, server: (String, u16), road: Arc<watch::S
         };
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
-        tokio::spawn(forward(from_client, to_server, road.subscribe()));
-        tokio::spawn(forward(from_server, to_client, road.subscribe()));
+        let listens = Arc::<AtomicBool>::default();
+        let lane = || Lane {
+            road: road.subscribe(),
+            listens: Arc::clone(&listens),
+        };
+        tokio::spawn(forward(from_client, to_server, lane()));
+        tokio::spawn(forward(from_server, to_client, lane()));
     }
 }
 
-async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut road: watch::Receiver<Road>) {
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut lane: Lane) {
     let mut bytes = vec![0; 1 << 16];
     loop {
+        let mut road = lane.road.clone();
         let got = tokio::select! {
             got = from.read(&mut bytes) => got,
             _ = road.wait_for(|road| *road == Road::Closed) => return,
         };
         let Some(length @ 1..) = got.ok() else { return };
-        let Ok(now) = road
-            .wait_for(|road| *road != Road::Frozen)
-            .await
-            .map(|road| *road)
-        else {
-            return;
-        };
-        if now == Road::Closed || to.write_all(&bytes[..length]).await.is_err() {
+        let sent = &bytes[..length];
+        if sent.windows(6).any(|word| word == b"LISTEN") {
+            lane.listens.store(true, Ordering::Relaxed);
+        }
+        loop {
+            let now = *lane.road.borrow_and_update();
+            if now == Road::Closed {
+                return;
+            }
+            if lane.is_free(now) {
+                break;
+            }
+            if lane.road.changed().await.is_err() {
+                return;
+            }
+        }
+        if to.write_all(sent).await.is_err() {
             return;
         }
     }

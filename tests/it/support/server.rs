@@ -289,6 +289,8 @@ fn usual_environment(database: &Database) -> BTreeMap<String, String> {
         (INBOX_PUSH, "1"),
         // So that a start after a kill takes up soon what was left behind.
         ("BATON_LEASE_MS", "500"),
+        // So that a machine that is busy with other tests refuses nobody.
+        ("BATON_MAX_WAIT_MS", "5000"),
         ("RUST_BACKTRACE", "1"),
     ];
     variables

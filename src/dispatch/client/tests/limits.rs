@@ -131,3 +131,11 @@ async fn the_reply_limit_is_exact_and_names_itself() {
         assert_eq!(over.raw, None);
     }
 }
+
+/// Thousands wait in these at once.
+#[test]
+fn a_call_waits_in_little_room() {
+    let client = A2aClient::new(config());
+    let size = size_of_val(&client.send(call("http://127.0.0.1:1/")));
+    assert!(size <= 1_280, "{size}");
+}

@@ -33,7 +33,7 @@ async fn knowing(named: &'static str) -> Agent {
 }
 
 async fn asked(config: ClientConfig, call: AskCall) -> AskedReply {
-    A2aClient::new(config).unwrap().ask(call).await
+    A2aClient::new(config).ask(call).await
 }
 
 fn is_later(reply: &AskedReply, word: &str) -> bool {
@@ -86,7 +86,7 @@ async fn a_question_without_an_answer_says_nothing_of_the_task() {
         is_later(&reply, "no answer before the deadline"),
         "{reply:?}"
     );
-    assert!(!A2aClient::new(config()).unwrap().cancel(hasty).await);
+    assert!(!A2aClient::new(config()).cancel(hasty).await);
 
     let cut = Agent::start(|mut peer| async move {
         let (_, body) = peer.request().await;
@@ -131,7 +131,7 @@ async fn a_cancel_counts_as_heard_whatever_the_agent_says() {
             peer.respond(status, "").await;
         })
         .await;
-        let client = A2aClient::new(config()).unwrap();
+        let client = A2aClient::new(config());
         assert!(client.cancel(about(&agent.url)).await, "{status}");
         assert_eq!(agent.seen.load(Ordering::SeqCst), 1);
     }
