@@ -252,7 +252,8 @@ def by_hand(baton, world):
 
 
 def waited_for(baton, world):
-    """What needs somebody who waits: for an answer to a question, for a target without an address."""
+    """What needs a delegation in a certain state, which chance may never offer, or somebody who waits: for an answer to
+    a question, for a target without an address."""
     own, token = f"/workspaces/{world['caller']}", world["token"]
     asker, silent = (
         baton.told("POST", "/workspaces", {"name": name, "parent_id": world["root"], "external": True, **more})["id"]
@@ -267,7 +268,10 @@ def waited_for(baton, world):
             if baton.told("GET", f"{own}/delegations/{delegation}")["status"] == status:
                 break
             time.sleep(0.1)
+    baton.told("POST", f"{own}/delegations/{waiting}/heartbeat", {}, token)
     baton.told("POST", f"{own}/delegations/{asked}/input", {"text": "an answer"}, token)
+    baton.told("POST", f"{own}/delegations/{waiting}/cancel", {}, token)
+    baton.told("POST", f"{own}/delegations/{waiting}/retry", {}, token)
     baton.told("POST", f"/admin/breakers/{silent}/reset")
 
 
