@@ -53,6 +53,12 @@ struct Fault {
 pub struct Faults(Vec<Fault>);
 
 impl Faults {
+    /// Whether anything is to happen there.
+    #[must_use]
+    pub fn are_set_at(&self, point: Point) -> bool {
+        self.0.iter().any(|fault| fault.point == point)
+    }
+
     /// Passes a point.
     ///
     /// # Panics

@@ -29,7 +29,7 @@ impl Writer for Cut {
     fn commit_watched(
         &mut self,
         writes: &[Write],
-        written: &dyn Fn(),
+        written: Option<&dyn Fn()>,
     ) -> Result<Commit, store::Error> {
         while self.frozen.load(Ordering::Acquire) {
             std::thread::sleep(Duration::from_millis(10));

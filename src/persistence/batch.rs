@@ -21,6 +21,8 @@ pub enum FlushReason {
     Lingered,
     /// Everything must go.
     Draining,
+    /// Much waits, and a second connection is free.
+    Beside,
 }
 
 impl FlushReason {
@@ -31,6 +33,7 @@ impl FlushReason {
             Self::Full => "full",
             Self::Lingered => "lingered",
             Self::Draining => "draining",
+            Self::Beside => "beside",
         }
     }
 }

@@ -150,19 +150,19 @@ impl Gate {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A commit begins.
-    pub(super) fn commit_began(&self) {
+    /// A commit begins, alone or beside others.
+    pub(super) fn commit_began(&self, beside: bool) {
         let now = self.born.elapsed();
-        self.books().pace.began(now);
+        self.books().pace.began(now, beside);
     }
 
-    /// A commit of so many writes is through.
-    pub(super) fn committed(&self, writes: usize) {
+    /// A commit of so many writes is through; others are still under way, or none.
+    pub(super) fn committed(&self, writes: usize, others: bool) {
         let (now, waiting) = (self.born.elapsed(), self.waiting.load(Ordering::Relaxed));
         let mut books = self.books();
         books
             .pace
-            .committed(u64::try_from(writes).unwrap_or(u64::MAX), now);
+            .committed(u64::try_from(writes).unwrap_or(u64::MAX), now, others);
         let (taken, allowed) = (books.tickets.taken, books.allowed(waiting, now));
         let (bodies, wait) = (books.bodies.taken, books.wait(waiting, now));
         drop(books);

@@ -3,6 +3,7 @@
 mod batch;
 mod gate;
 mod hearing;
+mod order;
 mod owed;
 mod retention;
 mod uses;

@@ -106,7 +106,7 @@ async fn a_write_that_always_fails_holds_up_no_others() {
     }
     SqliteConnection::establish(path.to_str().unwrap())
         .unwrap()
-        .batch_execute("DROP TRIGGER odd")
+        .batch_execute("PRAGMA busy_timeout = 10000; DROP TRIGGER odd")
         .unwrap();
     assert_eq!(told.recv().await, Some(("odd", true)));
 }

@@ -1,4 +1,4 @@
-//! The actor: a buffer, one batch in flight, acknowledgement after the commit. It keeps the node's lease, and ends the
+//! The actor: a buffer, a batch in flight on each connection, acknowledgement after the commit. It keeps the node's lease, and ends the
 //! process when that is lost.
 
 use std::collections::VecDeque;
@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use tokio::sync::{Notify, oneshot, watch};
 
+use super::order::{Flight, Ordered};
 use super::{
-    Append, BatchLimits, Drain, Error, FlushReason, Gate, GateLimits, Gauges, Hearing, Patience,
-    Persistence,
+    Acknowledge, Append, BatchLimits, Drain, Error, FlushReason, Gate, GateLimits, Gauges, Hearing,
+    Patience, Persistence,
 };
 use crate::clock;
 use crate::domain::Position;
@@ -24,6 +25,9 @@ use crate::telemetry::{Effect, Progress, count};
 const RETRY_BASE: Duration = Duration::from_millis(50);
 /// The longest wait after a failed commit, and so the longest that recovery goes unnoticed.
 const RETRY_CAP: Duration = Duration::from_secs(1);
+
+/// As many writes must wait before they are committed beside a commit that is under way: fewer share its successor.
+const BESIDE: usize = 16;
 
 /// How long the database may leave a statement of a commit unanswered before it counts as away.
 const STALLED_AFTER: Duration = Duration::from_millis(700);
@@ -60,12 +64,18 @@ pub struct PersistenceSettings {
 pub struct PersistenceActor {
     settings: PersistenceSettings,
     gauges: Arc<Gauges>,
-    /// The connection, while no commit has it. None after a failure: the next commit opens a new one.
-    writer: Option<Box<dyn Writer>>,
+    /// The connections that no commit has. None after a failure: the next commits open new ones.
+    writers: Vec<Box<dyn Writer>>,
     buffer: VecDeque<Append>,
     oldest: Instant,
-    in_flight: bool,
+    /// The commits under way, and the newest of all.
+    flights: Vec<Flight>,
+    newest: Flight,
+    /// What is committed, until it is its turn to be told.
+    ordered: Ordered<(Commit, Vec<Answer>)>,
     lingering: bool,
+    /// After a failure nothing is committed for a moment.
+    pausing: bool,
     failures: u32,
     /// Most writes in the next batch; fewer than usual while batches fail.
     portion: usize,
@@ -75,6 +85,9 @@ pub struct PersistenceActor {
     membership: Membership,
     _vital: Vital,
 }
+
+/// Whom to answer.
+type Answer = (Patience, Acknowledge);
 
 /// Whether this process is still a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,11 +128,14 @@ impl PersistenceActor {
             membership: Membership::Node,
             settings,
             gauges: Arc::clone(&gauges),
-            writer: Some(writer),
+            writers: vec![writer],
             buffer: VecDeque::new(),
             oldest: Instant::now(),
-            in_flight: false,
+            flights: Vec::new(),
+            newest: Flight::default(),
+            ordered: Ordered::default(),
             lingering: false,
+            pausing: false,
             failures: 0,
             draining: Vec::new(),
             _vital: Vital,
@@ -134,24 +150,21 @@ impl PersistenceActor {
 
     /// Commits now, or sees to it that it will be done.
     fn proceed(&mut self, context: &mut Context<Self>) {
-        if self.in_flight {
+        if self.pausing {
             return;
         }
-        if self.membership == Membership::Leaving && self.buffer.is_empty() {
-            self.membership = Membership::Left;
-            self.gauges.gate.submitted();
-            return self.commit(vec![Append::unheard(Write::Leave)], context);
-        }
         if self.buffer.is_empty() || self.has_left() {
-            for waiter in self.draining.drain(..) {
-                // Whoever waited may have gone.
-                let _gone = waiter.send(());
+            if self.flights.is_empty() {
+                self.rest(context);
             }
-            if self.failures == 0 || self.has_left() {
-                return;
+            return;
+        }
+        if !self.flights.is_empty() {
+            let others = self.flights.len() < self.settings.store.writers() && self.failures == 0;
+            if others && self.buffer.len() >= BESIDE {
+                self.flush(FlushReason::Beside, context);
             }
-            // Nothing to write, but somebody must find out when writing works again.
-            return self.commit(Vec::new(), context);
+            return;
         }
         let waited = self.oldest.elapsed();
         match self
@@ -171,6 +184,23 @@ impl PersistenceActor {
                     },
                 );
             }
+        }
+    }
+
+    /// Nothing waits, nothing is under way.
+    fn rest(&mut self, context: &mut Context<Self>) {
+        if self.membership == Membership::Leaving {
+            self.membership = Membership::Left;
+            self.gauges.gate.submitted();
+            return self.commit(vec![Append::unheard(Write::Leave)], context);
+        }
+        for waiter in self.draining.drain(..) {
+            // Whoever waited may have gone.
+            let _gone = waiter.send(());
+        }
+        // Somebody must find out when writing works again.
+        if self.failures > 0 && !self.has_left() {
+            self.commit(Vec::new(), context);
         }
     }
 
@@ -194,24 +224,27 @@ impl PersistenceActor {
     }
 
     fn commit(&mut self, appends: Vec<Append>, context: &mut Context<Self>) {
-        let (writes, answers): (Vec<Write>, Vec<_>) = appends
+        let (writes, answers): (Vec<Write>, Vec<Answer>) = appends
             .into_iter()
             .map(|append| (append.write, (append.patience, append.acknowledge)))
             .unzip();
         let batch = Arc::new(writes);
         let task = tokio::task::spawn_blocking({
             let (store, lease) = (self.settings.store.clone(), self.settings.lease.clone());
-            let (connection, batch) = (self.writer.take(), Arc::clone(&batch));
+            let (connection, batch) = (self.writers.pop(), Arc::clone(&batch));
             let faults = Arc::clone(&self.settings.faults);
             move || commit_blocking(&store, &lease, connection, &batch, &faults)
         });
-        self.in_flight = true;
+        self.newest = Flight(self.newest.0.saturating_add(1));
+        let (flight, failures) = (self.newest, self.failures);
         self.began = Instant::now();
-        self.gauges.gate.commit_began();
+        self.gauges.gate.commit_began(!self.flights.is_empty());
+        self.flights.push(flight);
         let stall = self.look_after(&batch, context);
         let finish = task.into_actor(self).map(move |joined, actor, context| {
             context.cancel_future(stall);
-            actor.in_flight = false;
+            actor.flights.retain(|other| *other != flight);
+            actor.ordered.landed(flight);
             // A panic costs the connection that it happened on, never the batch.
             let finished = joined.unwrap_or_else(|panic| Finished {
                 writer: None,
@@ -220,25 +253,49 @@ impl PersistenceActor {
             });
             match finished.result {
                 Ok(commit) => {
-                    actor.writer = finished.writer;
+                    let writes = commit.written.len();
+                    let others = !actor.flights.is_empty();
+                    actor.gauges.gate.committed(writes, others);
                     metrics::histogram!("baton_commit_seconds").record(finished.took);
-                    actor.succeeded(&commit);
-                    if actor.buffer.is_empty() {
-                        actor.answer(commit, answers);
-                        return actor.proceed(context);
+                    actor.pass_committed(&commit);
+                    // One that began before another failed says nothing of that.
+                    if failures == actor.failures {
+                        actor.writers.extend(finished.writer);
+                        actor.succeeded();
                     }
-                    // Before the answers, so that the database need not wait for them.
+                    if !actor.buffer.is_empty() {
+                        // Before the answers, so that the database need not wait for them.
+                        actor.proceed(context);
+                    }
+                    actor.came_back(commit, answers);
                     actor.proceed(context);
-                    actor.answer(commit, answers);
                 }
                 Err(store::Error::Fenced) => actor.end(),
                 Err(error) => {
                     let writes = Arc::try_unwrap(batch).unwrap_or_else(|shared| (*shared).clone());
                     actor.failed(&error, writes, answers, context);
+                    actor.tell();
                 }
             }
         });
         context.spawn(finish);
+    }
+
+    /// Tells what is committed, once all that comes before it is told.
+    fn came_back(&mut self, commit: Commit, answers: Vec<Answer>) {
+        match commit.span {
+            Some(span) => self
+                .ordered
+                .add((commit, answers), span, self.flights.clone()),
+            None => self.answer(commit, answers, Position(0)),
+        }
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        while let Some(((commit, answers), unbroken_since)) = self.ordered.next() {
+            self.answer(commit, answers, unbroken_since);
+        }
     }
 
     /// Sees to it that a commit that gets no answer keeps nobody waiting.
@@ -282,11 +339,14 @@ impl PersistenceActor {
         }
     }
 
-    fn succeeded(&mut self, commit: &Commit) {
+    fn pass_committed(&self, commit: &Commit) {
         let moves = |written: &Written| matches!(written, Written::Accepted(_) | Written::Advanced);
         if commit.written.iter().any(moves) {
             self.settings.faults.pass(Point::Committed);
         }
+    }
+
+    fn succeeded(&mut self) {
         if self.failures > 0 {
             tracing::info!(failures = self.failures, "the database takes writes again");
             self.failures = 0;
@@ -301,12 +361,11 @@ impl PersistenceActor {
         self.gauges.hearing.sign(clock::now());
         self.settings.store.answers();
         self.gauges.writing.send_replace(true);
-        self.gauges.gate.committed(commit.written.len());
     }
 
-    fn answer(&self, commit: Commit, answers: Vec<(Patience, super::Acknowledge)>) {
+    fn answer(&self, commit: Commit, answers: Vec<Answer>, unbroken_since: Position) {
         for published in commit.published {
-            let shown = show(published, commit.unbroken_since);
+            let shown = show(published, unbroken_since);
             self.settings.hub.publish(shown);
         }
         count_replies(commit.replies_written, commit.replies_owed);
@@ -331,10 +390,11 @@ impl PersistenceActor {
         &mut self,
         error: &store::Error,
         writes: Vec<Write>,
-        answers: Vec<(Patience, super::Acknowledge)>,
+        answers: Vec<Answer>,
         context: &mut Context<Self>,
     ) {
         self.failures = self.failures.saturating_add(1);
+        self.writers.clear();
         metrics::counter!("baton_commit_failures_total").increment(1);
         if self.failures == 1 {
             tracing::error!(%error, "a commit failed; writes wait until the database is back");
@@ -362,9 +422,9 @@ impl PersistenceActor {
         let delay = RETRY_BASE
             .saturating_mul(1 << self.failures.min(6))
             .min(RETRY_CAP);
-        self.in_flight = true;
+        self.pausing = true;
         context.run_later(delay, |actor, context| {
-            actor.in_flight = false;
+            actor.pausing = false;
             actor.proceed(context);
         });
     }
@@ -406,9 +466,10 @@ fn commit_blocking(
             faults.pass(Point::DuringCommit);
         }
     };
+    let written: Option<&dyn Fn()> = faults.are_set_at(Point::DuringCommit).then_some(&written);
     let opened = connection.map_or_else(|| store.writer(lease), Ok);
     let (writer, result) = match opened {
-        Ok(mut writer) => match writer.commit_watched(batch, &written) {
+        Ok(mut writer) => match writer.commit_watched(batch, written) {
             Ok(commit) => (Some(writer), Ok(commit)),
             Err(error) => (None, Err(error)),
         },
@@ -452,7 +513,10 @@ impl Actor for PersistenceActor {
     fn started(&mut self, context: &mut Self::Context) {
         let pause = self.settings.lease.renewal() / 2;
         context.run_interval(pause, move |actor, context| {
-            let idle = !actor.in_flight && actor.buffer.is_empty() && !actor.has_left();
+            let idle = actor.flights.is_empty()
+                && actor.buffer.is_empty()
+                && !actor.pausing
+                && !actor.has_left();
             if idle && actor.began.elapsed() >= pause {
                 actor.commit(Vec::new(), context);
             }

@@ -336,15 +336,54 @@ pub struct Commit {
     pub written: Vec<Written>,
     /// What became visible.
     pub published: Vec<Published>,
-    /// No other node took a place between this one and the last that became visible.
-    pub unbroken_since: Position,
+    /// The places that it took; none when it wrote nothing.
+    pub span: Option<Span>,
     /// Replies that could not be written with their endings and are owed now.
     pub replies_owed: u64,
     /// Replies that were written, with their endings or later.
     pub replies_written: u64,
 }
 
-/// The one connection that writes, under this node's lease. Blocking. After [`Error::Unavailable`] or a panic it is
+/// The places that a commit took: all after `before`, up to `last`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    /// The last place of what was committed before.
+    pub before: Position,
+    /// The last of its own.
+    pub last: Position,
+    /// No other commit took a place between this one and the last.
+    pub unbroken_since: Position,
+}
+
+impl Span {
+    /// That of one transaction with this many places.
+    pub(crate) const fn of(before: Position, number: i64) -> Self {
+        Self {
+            before,
+            last: Position(before.0.saturating_add(number)),
+            unbroken_since: before,
+        }
+    }
+
+    /// What two commits took, one after the other.
+    #[must_use]
+    pub fn joined(first: Option<Self>, second: Option<Self>) -> Option<Self> {
+        let (Some(first), Some(second)) = (first, second) else {
+            return first.or(second);
+        };
+        Some(Self {
+            before: first.before,
+            last: second.last,
+            unbroken_since: if second.before == first.last {
+                first.unbroken_since
+            } else {
+                second.unbroken_since
+            },
+        })
+    }
+}
+
+/// A connection that writes, under this node's lease. Blocking. After [`Error::Unavailable`] or a panic it is
 /// dropped and opened anew.
 pub trait Writer: Send {
     /// Commits all of `writes` in one transaction, or none: but a write that the database refuses is isolated, answered
@@ -356,14 +395,19 @@ pub trait Writer: Send {
     /// same writes is safe, but that an event that belongs to no delegation may be recorded twice. [`Error::Fenced`]
     /// when another node took over from this one.
     fn commit(&mut self, writes: &[Write]) -> Result<Commit, Error> {
-        self.commit_watched(writes, &|| {})
+        self.commit_watched(writes, None)
     }
 
-    /// [`Writer::commit`], which calls `written` in each of its transactions when all is written and nothing committed.
+    /// [`Writer::commit`], which calls `written`, if given, in each of its transactions when all is written and nothing
+    /// committed.
     ///
     /// # Errors
     /// Those of [`Writer::commit`].
-    fn commit_watched(&mut self, writes: &[Write], written: &dyn Fn()) -> Result<Commit, Error>;
+    fn commit_watched(
+        &mut self,
+        writes: &[Write],
+        written: Option<&dyn Fn()>,
+    ) -> Result<Commit, Error>;
 }
 
 /// How to reach a database.

@@ -15,14 +15,18 @@ pub(super) mod postgres {
     use diesel::connection::SimpleConnection as _;
     use diesel::prelude::*;
 
-    use crate::domain::NodeId;
-    use crate::store::batch::{Batch, Endings, Run};
+    use std::time::Instant;
+
+    use crate::domain::{NodeId, Position};
+    use crate::store::batch::{Batch, Manner, Run, places};
+    use crate::store::folded::Places;
     use crate::store::fragments::{GoneNodes, pg_notify};
     use crate::store::rows::{ActivityRow, EventRow};
     use crate::store::schema::{activity_logs, nodes, structure_events};
-    use crate::store::telling::CHANNEL;
+    use crate::store::session::{Attempt, Session};
+    use crate::store::telling::{self, CHANNEL};
     use crate::store::types::Id;
-    use crate::store::{Acceptance, Error, Write, Written, folded, shared};
+    use crate::store::{Commit, Error, Span, Write, folded, shared};
 
     /// PostgreSQL takes 65,535 values in one statement; a row has 15.
     const ROWS_AT_ONCE: usize = 1000;
@@ -69,9 +73,6 @@ pub(super) mod postgres {
         Ok(())
     }
 
-    /// Whether many writes are worth few statements.
-    const FOLDS: bool = true;
-
     /// Forgets how statements are carried out: a plan that was made while a table was empty is wrong when it is not.
     fn plan_anew(conn: &mut PgConnection) -> Result<(), Error> {
         Ok(conn.batch_execute("DISCARD PLANS")?)
@@ -86,72 +87,76 @@ pub(super) mod postgres {
         folded::take_places(conn, node, number)
     }
 
-    /// Applies beginnings and changes of different delegations together, everything else in between by itself.
-    fn apply_folded<'a>(
+    /// Commits beginnings and changes of different delegations in one statement; with other writes, or to be watched, in
+    /// one transaction. None when these writes are not to be stored so.
+    fn commit_folded(
         conn: &mut PgConnection,
+        session: &mut Session,
+        writes: &[Write],
+        written: Option<&dyn Fn()>,
+    ) -> Option<Result<Commit, Error>> {
+        let run = Run::of(writes)?;
+        let began = Instant::now();
+        let alone = run.rest.is_empty() && session.renewal(false).is_none() && written.is_none();
+        let attempt = if alone {
+            at_once(conn, session, writes, &run)
+        } else {
+            in_transaction(conn, |conn| {
+                let attempt = in_turn(conn, session, writes, &run)?;
+                if let Some(written) = written {
+                    written();
+                }
+                Ok(attempt)
+            })
+        };
+        Some(attempt.map(|attempt| session.committed(began, attempt)))
+    }
+
+    /// The statement is the transaction.
+    fn at_once<'a>(
+        conn: &mut PgConnection,
+        session: &Session,
         writes: &'a [Write],
-        batch: &mut Batch<'a>,
-    ) -> Result<(), Error> {
-        let mut run = Run::default();
-        for (number, write) in writes.iter().enumerate() {
-            if run.add(number, write) {
-                continue;
-            }
-            apply_run(conn, std::mem::take(&mut run), batch)?;
-            if !run.add(number, write) {
-                batch.current = number;
-                let written = commit::apply(conn, write, batch)?;
-                batch.note(written);
-            }
-        }
-        apply_run(conn, run, batch)
+        run: &Run<'a>,
+    ) -> Result<Attempt, Error> {
+        let number = places(writes);
+        let mut batch = Batch::new(writes, Manner::Guarded, session.lease.node(), Position(0));
+        batch.take_run(run);
+        let payload = telling::payload(&batch, writes, session.number);
+        let before = folded::write(conn, run, &batch, Places::Take(number), payload.as_deref())?;
+        session.progressed();
+        let before = before.ok_or(Error::Fenced)?;
+        batch.move_behind(before);
+        Ok(Attempt {
+            commit: batch.finish(&[]),
+            renewed: false,
+            span: Some(Span::of(before, number)),
+        })
     }
 
-    fn apply_run<'a>(
+    /// Within a transaction: the lease and the places, the other writes, then the statement.
+    fn in_turn<'a>(
         conn: &mut PgConnection,
-        run: Run<'a>,
-        batch: &mut Batch<'a>,
-    ) -> Result<(), Error> {
-        let begun = folded::accept(conn, &run.accepts, batch)?;
-        for (number, accept) in run.accepts {
-            batch.current = number;
-            let written = if begun.contains(&number) {
-                batch.began(accept, batch.number_of(number));
-                let retry_of = accept.delegation.retry_of.clone();
-                Written::Accepted(Acceptance::Created { retry_of })
-            } else {
-                write_delegations::accept(conn, accept, batch)?
-            };
-            batch.note(written);
-        }
-        let moved = folded::advance(conn, &run.advances)?;
-        for (number, advance) in run.advances {
-            batch.current = number;
-            let written = if let Some(number) = moved.get(&number) {
-                batch.advanced(advance, *number);
-                Written::Advanced
-            } else {
-                write_delegations::advance(conn, advance, batch)?
-            };
-            batch.note(written);
-        }
-        batch.moved.extend(run.moved);
-        Ok(())
-    }
-
-    fn show_folded(
-        conn: &mut PgConnection,
-        rows: &[ActivityRow<'_>],
-        events: &[EventRow],
-        endings: Endings,
-        own: NodeId,
-        payload: Option<&str>,
-    ) -> Result<(), Error> {
-        match payload {
-            Some(payload) if rows.is_empty() && events.is_empty() => notify(conn, payload),
-            Some(payload) => folded::show(conn, rows, events, endings, own, payload),
-            None => Ok(()),
-        }
+        session: &Session,
+        writes: &'a [Write],
+        run: &Run<'a>,
+    ) -> Result<Attempt, Error> {
+        let node = session.lease.node();
+        let renewal = session.renewal(false);
+        let span = leases::prove(conn, node, renewal, Some(places(writes)))?;
+        session.progressed();
+        let before = span.map_or(Position(0), |span| span.before);
+        let mut batch = Batch::new(writes, Manner::Guarded, node, before);
+        commit::apply_all(conn, session, run.rest.iter().copied(), &mut batch)?;
+        batch.take_run(run);
+        let payload = telling::payload(&batch, writes, session.number);
+        folded::write(conn, run, &batch, Places::Taken, payload.as_deref())?;
+        session.progressed();
+        Ok(Attempt {
+            commit: batch.finish(&[]),
+            renewed: renewal.is_some(),
+            span,
+        })
     }
 
     /// Locks, of these, those that nobody is writing under at this moment.
@@ -201,12 +206,12 @@ pub(super) mod sqlite {
     use diesel::prelude::*;
 
     use crate::domain::NodeId;
-    use crate::store::batch::{Batch, Endings};
     use crate::store::fragments::GoneNodes;
     use crate::store::rows::{ActivityRow, EventRow};
     use crate::store::schema::{activity_logs, feed_position, nodes, structure_events};
+    use crate::store::session::Session;
     use crate::store::types::Id;
-    use crate::store::{Error, Write, shared};
+    use crate::store::{Commit, Error, Write, shared};
 
     /// Immediate: a transaction that begins as a reader cannot wait for the writer before it.
     fn in_transaction<T>(
@@ -269,34 +274,14 @@ pub(super) mod sqlite {
             .optional()?)
     }
 
-    // A prepared statement for each write costs less here than one for many, and nothing on the way.
-
-    const FOLDS: bool = false;
-
-    fn apply_folded<'a>(
-        conn: &mut SqliteConnection,
-        writes: &'a [Write],
-        batch: &mut Batch<'a>,
-    ) -> Result<(), Error> {
-        for (number, write) in writes.iter().enumerate() {
-            batch.current = number;
-            let written = commit::apply(conn, write, batch)?;
-            batch.note(written);
-        }
-        Ok(())
-    }
-
-    fn show_folded(
-        conn: &mut SqliteConnection,
-        rows: &[ActivityRow<'_>],
-        events: &[EventRow],
-        endings: Endings,
-        _own: NodeId,
-        _payload: Option<&str>,
-    ) -> Result<(), Error> {
-        insert_rows(conn, rows)?;
-        insert_events(conn, events)?;
-        commit::count_endings(conn, endings)
+    /// A prepared statement for each write costs less here than one for many, and nothing on the way.
+    const fn commit_folded(
+        _: &mut SqliteConnection,
+        _: &mut Session,
+        _: &[Write],
+        _: Option<&dyn Fn()>,
+    ) -> Option<Result<Commit, Error>> {
+        None
     }
 
     fn lock_idle(conn: &mut SqliteConnection, gone: GoneNodes) -> Result<Vec<Id>, Error> {
@@ -335,7 +320,7 @@ macro_rules! implement {
             fn commit_watched(
                 &mut self,
                 writes: &[Write],
-                written: &dyn Fn(),
+                written: Option<&dyn Fn()>,
             ) -> Result<Commit, Error> {
                 $backend::commit::commit(&mut self.connection, &mut self.session, writes, written)
             }

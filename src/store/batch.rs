@@ -7,7 +7,10 @@ use crate::domain::{
     NodeId, Position, State, WorkspaceId,
 };
 
-use super::{Commit, Published, Write, Written};
+use super::{Acceptance, Commit, Published, Write, Written};
+
+/// The most that is stored in one statement: `PostgreSQL` takes less than 1 GB, and what is refused is tried again.
+const RUN_BYTES: usize = 64 << 20;
 
 impl Write {
     /// About how many bytes it carries, where that can be many.
@@ -33,8 +36,14 @@ fn bytes_of_row(row: &FeedRow) -> usize {
     bodies.into_iter().flatten().map(|body| body.0.len()).sum()
 }
 
+/// The most places that these writes can need.
+pub(crate) fn places(writes: &[Write]) -> i64 {
+    let number: usize = writes.iter().map(places_of).sum();
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 /// The most places that a write can need.
-pub(crate) fn places_of(write: &Write) -> usize {
+fn places_of(write: &Write) -> usize {
     match write {
         // The last one is the delegation's number.
         Write::Accept(accept) => places_of_feed(&accept.feed).max(1),
@@ -60,15 +69,16 @@ fn places_of_feed(feed: &Feed) -> usize {
     feed.rows.len() + usize::from(feed.reply.is_some()) + feed.events.len()
 }
 
-/// Something that gets a position; what tells of a delegation comes with that one's number.
+/// Something that gets a position; what tells of a delegation comes with that one's number, unless the statement that
+/// stores it finds that out itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Item<'a> {
     /// A row that stands or falls with its write.
     Row(&'a FeedRow, Option<Position>),
     /// A reply that may fail alone; then it is owed (rule 4).
-    Reply(&'a FeedRow, &'a DelegationKey, Position),
+    Reply(&'a FeedRow, &'a DelegationKey, Option<Position>),
     /// A reply that was owed; if it fails, it still is.
-    Owed(&'a FeedRow, &'a DelegationKey, Position),
+    Owed(&'a FeedRow, &'a DelegationKey, Option<Position>),
     /// An event.
     Event(&'a FeedEvent),
 }
@@ -95,43 +105,73 @@ pub(crate) enum Refusal {
 /// How the writes of a batch are put into a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Manner {
-    /// All together in few statements, which the database takes or refuses as a whole.
-    Folded,
     /// One after the other, replies apart, so that one that is refused undoes nothing else.
     Guarded,
     /// Each in a transaction of its own. An earlier try may have been committed, so that ids may exist already.
     Alone,
 }
 
-/// Beginnings and changes of delegations, no two of the same one, with their numbers in the batch.
+/// A batch with beginnings and changes of delegations, no two of the same one, and what else there is in it. Each write with its number in
+/// the batch.
 #[derive(Debug, Default)]
 pub(crate) struct Run<'a> {
     keys: HashSet<&'a DelegationKey>,
     pub(crate) accepts: Vec<(usize, &'a Accept)>,
     pub(crate) advances: Vec<(usize, &'a Advance)>,
     /// Those that another node may have in charge.
-    pub(crate) moved: Vec<&'a DelegationKey>,
+    moved: Vec<&'a DelegationKey>,
+    pub(crate) rest: Vec<(usize, &'a Write)>,
 }
 
 impl<'a> Run<'a> {
-    /// Takes a write up, unless it is of another kind, or of a delegation that is here already.
-    pub(crate) fn add(&mut self, number: usize, write: &'a Write) -> bool {
-        match write {
-            Write::Accept(accept) => {
-                let new = self.keys.insert(&accept.delegation.terms.key);
-                self.accepts.extend(new.then_some((number, &**accept)));
-                new
-            }
-            Write::Advance(advance) | Write::Visit(advance) => {
-                let new = self.keys.insert(&advance.key);
-                self.advances.extend(new.then_some((number, &**advance)));
-                if new && matches!(write, Write::Visit(_)) {
-                    self.moved.push(&advance.key);
-                }
-                new
-            }
-            _ => false,
+    /// None when these writes are not to be stored together.
+    pub(crate) fn of(writes: &'a [Write]) -> Option<Self> {
+        let bytes: usize = writes.iter().map(Write::bytes).sum();
+        if bytes > RUN_BYTES {
+            return None;
         }
+        let mut run = Self::default();
+        for (number, write) in writes.iter().enumerate() {
+            let new = match write {
+                Write::Accept(accept) => {
+                    run.accepts.push((number, accept));
+                    begins_plainly(accept) && run.keys.insert(&accept.delegation.terms.key)
+                }
+                Write::Advance(advance) => {
+                    run.advances.push((number, advance));
+                    run.keys.insert(&advance.key)
+                }
+                Write::Visit(advance) => {
+                    run.advances.push((number, advance));
+                    run.moved.push(&advance.key);
+                    run.keys.insert(&advance.key)
+                }
+                Write::DeliverOwed { .. } => false,
+                other => {
+                    run.rest.push((number, other));
+                    true
+                }
+            };
+            if !new {
+                return None;
+            }
+        }
+        (!run.keys.is_empty()).then_some(run)
+    }
+
+    /// The place among the changes of the one with this number.
+    pub(crate) fn place_of(&self, write: usize) -> Option<usize> {
+        self.advances
+            .binary_search_by_key(&write, |(number, _)| *number)
+            .ok()
+    }
+}
+
+/// Whether its row says nothing in the columns that only later changes fill in.
+const fn begins_plainly(accept: &Accept) -> bool {
+    match &accept.delegation.state {
+        State::Pending | State::Working(_) | State::Queued(_) => true,
+        State::Stuck(_) | State::InputRequired(_) | State::Ended(_) => false,
     }
 }
 
@@ -214,27 +254,44 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// What is shown appears in the order of the writes, whatever order they were applied in.
-    pub(crate) fn sort(&mut self) {
-        self.items.sort_by_key(|(write, _)| *write);
-    }
-
     /// The number of the delegation that this write begins.
     pub(crate) fn number_of(&self, write: usize) -> Position {
         self.last.get(write).copied().unwrap_or(self.before)
     }
 
+    /// Takes a run up that is to be stored in one statement, all of it or nothing.
+    pub(crate) fn take_run(&mut self, run: &Run<'a>) {
+        for (write, accept) in &run.accepts {
+            self.current = *write;
+            self.began(accept, self.number_of(*write));
+            let retry_of = accept.delegation.retry_of.clone();
+            self.note(Written::Accepted(Acceptance::Created { retry_of }));
+        }
+        for (write, advance) in &run.advances {
+            self.current = *write;
+            self.advanced(advance, None);
+            self.note(Written::Advanced);
+        }
+        self.moved.extend(&run.moved);
+        self.items.sort_by_key(|(write, _)| *write);
+    }
+
+    /// Its places came after this one, it turned out.
+    pub(crate) fn move_behind(&mut self, before: Position) {
+        self.before = before;
+    }
+
     /// What the current write began is to be shown.
     pub(crate) fn began(&mut self, accept: &'a Accept, number: Position) {
         let delegation = &accept.delegation;
-        self.show_feed(&accept.feed, &delegation.terms.key, number);
+        self.show_feed(&accept.feed, &delegation.terms.key, Some(number));
         if let State::Ended(ended) = &delegation.state {
             self.endings.count(&ended.ending);
         }
     }
 
     /// What the current write changed is to be shown, and counted when it ended.
-    pub(crate) fn advanced(&mut self, advance: &'a Advance, number: Position) {
+    pub(crate) fn advanced(&mut self, advance: &'a Advance, number: Option<Position>) {
         self.show_feed(&advance.feed, &advance.key, number);
         if let (State::Ended(ended), true) = (&advance.life.state, is_ending(&advance.feed)) {
             self.endings.count(&ended.ending);
@@ -242,9 +299,9 @@ impl<'a> Batch<'a> {
     }
 
     /// Rows, then the reply, then events.
-    fn show_feed(&mut self, feed: &'a Feed, key: &'a DelegationKey, number: Position) {
+    fn show_feed(&mut self, feed: &'a Feed, key: &'a DelegationKey, number: Option<Position>) {
         for row in &feed.rows {
-            self.show(Item::Row(row, Some(number)));
+            self.show(Item::Row(row, number));
         }
         if let Some(reply) = &feed.reply {
             self.show(Item::Reply(reply, key, number));
@@ -263,24 +320,25 @@ impl<'a> Batch<'a> {
         self.manner == Manner::Alone
     }
 
-    /// Each item with its place.
-    pub(crate) fn placed(&self) -> impl Iterator<Item = (Position, Item<'a>)> {
+    /// Each item with the number of its write and its place.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (usize, Position, Item<'a>)> {
         (self.before.0.saturating_add(1)..)
             .map(Position)
-            .zip(self.items.iter().map(|(_, item)| *item))
+            .zip(&self.items)
+            .map(|(position, (write, item))| (*write, position, *item))
     }
 
     /// The commit's answer, once everything is stored; `refused` are the replies that were not.
     pub(crate) fn finish(mut self, refused: &[(Position, Refusal)]) -> Commit {
         let mut published = Vec::with_capacity(self.items.len());
         let (mut replies_owed, mut replies_written) = (0, 0);
-        let places: Vec<(Position, Item<'a>)> = self.placed().collect();
-        for ((write, _), (position, item)) in self.items.iter().zip(places) {
+        let places: Vec<(usize, Position, Item<'a>)> = self.placed().collect();
+        for (write, position, item) in places {
             let refusal = refused.iter().find(|(place, _)| *place == position);
             match (item, refusal) {
                 (Item::Reply(..), Some((_, Refusal::Owed(_)))) => replies_owed += 1,
                 (Item::Owed(..), Some((_, Refusal::Owed(why)))) => {
-                    if let Some(written) = self.written.get_mut(*write) {
+                    if let Some(written) = self.written.get_mut(write) {
                         *written = Some(Written::Failed(why.as_str().into()));
                     }
                 }
@@ -293,7 +351,7 @@ impl<'a> Batch<'a> {
                 }
                 (Item::Row(row, _) | Item::Reply(row, ..) | Item::Owed(row, ..), _) => {
                     replies_written += u64::from(!matches!(item, Item::Row(..)));
-                    if let Some(Some(Written::Logged(place))) = self.written.get_mut(*write) {
+                    if let Some(Some(Written::Logged(place))) = self.written.get_mut(write) {
                         *place = position;
                     }
                     published.push(Published::Row {
@@ -311,7 +369,7 @@ impl<'a> Batch<'a> {
             replies_owed,
             replies_written,
             // Known once the transaction is committed.
-            unbroken_since: Position(0),
+            span: None,
         }
     }
 }

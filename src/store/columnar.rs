@@ -13,49 +13,104 @@ use diesel::sql_types::{Array, HasSqlType};
 
 type Bind<'a> = Box<dyn QueryFragment<Pg> + 'a>;
 
+enum Piece<'a> {
+    Text(&'static str),
+    Value(Bind<'a>),
+}
+
 /// A statement in the making; `Answer` is the SQL type of what it returns.
 pub(crate) struct Columnar<'a, Answer = ()> {
-    pieces: Vec<(&'static str, Vec<Bind<'a>>)>,
+    pieces: Vec<Piece<'a>>,
     answer: PhantomData<Answer>,
 }
 
 impl<'a, Answer> Columnar<'a, Answer> {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new(text: &'static str) -> Self {
         Self {
-            pieces: Vec::new(),
+            pieces: vec![Piece::Text(text)],
             answer: PhantomData,
         }
     }
 
-    /// Goes on with this text, and after it these values, separated by commas.
-    pub(crate) fn then(mut self, text: &'static str, values: Vec<Bind<'a>>) -> Self {
-        self.pieces.push((text, values));
+    /// Goes on with this text.
+    pub(crate) fn text(mut self, text: &'static str) -> Self {
+        self.pieces.push(Piece::Text(text));
         self
+    }
+
+    /// Goes on with this value, and this text after it.
+    pub(crate) fn value<Type, Value>(mut self, value: Value, text: &'static str) -> Self
+    where
+        Pg: HasSqlType<Type>,
+        Type: 'a,
+        Value: ToSql<Type, Pg> + 'a,
+    {
+        let value = Values::<Type, _>(value, PhantomData);
+        self.pieces.push(Piece::Value(Box::new(value)));
+        self.text(text)
+    }
+
+    /// Goes on with the names of these columns.
+    pub(crate) fn names(self, columns: &[Column<'a>]) -> Self {
+        let piece = |all: Self, column: &Column<'a>| all.text(column.name);
+        self.separated(columns.iter(), piece)
+    }
+
+    /// Goes on with what gives each of these columns the value of the column of this name in `v`.
+    pub(crate) fn changes(self, columns: &[Column<'a>]) -> Self {
+        let piece =
+            |all: Self, column: &Column<'a>| all.text(column.name).text(" = v.").text(column.name);
+        self.separated(columns.iter(), piece)
+    }
+
+    /// Goes on with the columns themselves: one row for each place of the arrays.
+    pub(crate) fn rows(self, columns: impl IntoIterator<Item = Column<'a>>) -> Self {
+        let piece = |mut all: Self, column: Column<'a>| {
+            let (before, after) = column.within;
+            all = all.text(before).text("unnest(");
+            all.pieces.push(Piece::Value(column.values));
+            all.text(")").text(after).text(" AS ").text(column.name)
+        };
+        self.separated(columns.into_iter(), piece)
+    }
+
+    fn separated<T>(self, all: impl Iterator<Item = T>, piece: impl Fn(Self, T) -> Self) -> Self {
+        all.enumerate().fold(self, |whole, (place, one)| {
+            let whole = if place > 0 { whole.text(", ") } else { whole };
+            piece(whole, one)
+        })
     }
 }
 
-/// An array with one value for each row.
-pub(crate) fn array<'a, Type, Value>(values: impl Iterator<Item = Value>) -> Bind<'a>
-where
-    Pg: HasSqlType<Type> + HasSqlType<Array<Type>>,
-    Type: 'static,
-    Value: 'a,
-    Vec<Value>: ToSql<Array<Type>, Pg>,
-{
-    Box::new(Values::<Array<Type>, _>(
-        values.collect::<Vec<Value>>(),
-        PhantomData,
-    ))
+/// A column with one value for each row.
+pub(crate) struct Column<'a> {
+    name: &'static str,
+    values: Bind<'a>,
+    /// What is computed of each value: the text before it, and the text after it.
+    within: (&'static str, &'static str),
 }
 
-/// One value.
-pub(crate) fn value<'a, Type, Value>(value: Value) -> Bind<'a>
-where
-    Pg: HasSqlType<Type>,
-    Type: 'static,
-    Value: ToSql<Type, Pg> + 'a,
-{
-    Box::new(Values::<Type, _>(value, PhantomData))
+impl<'a> Column<'a> {
+    pub(crate) fn new<Type, Value>(name: &'static str, values: impl Iterator<Item = Value>) -> Self
+    where
+        Pg: HasSqlType<Type> + HasSqlType<Array<Type>>,
+        Type: 'static,
+        Value: 'a,
+        Vec<Value>: ToSql<Array<Type>, Pg>,
+    {
+        let values = values.collect::<Vec<Value>>();
+        Self {
+            name,
+            values: Box::new(Values::<Array<Type>, _>(values, PhantomData)),
+            within: ("", ""),
+        }
+    }
+
+    /// Computes what is stored from the value, with this text before and that after it.
+    pub(crate) const fn within(mut self, before: &'static str, after: &'static str) -> Self {
+        self.within = (before, after);
+        self
+    }
 }
 
 struct Values<Type, Value>(Value, PhantomData<Type>);
@@ -72,13 +127,10 @@ where
 
 impl<Answer> QueryFragment<Pg> for Columnar<'_, Answer> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        for (text, values) in &self.pieces {
-            out.push_sql(text);
-            for (place, value) in values.iter().enumerate() {
-                if place > 0 {
-                    out.push_sql(", ");
-                }
-                value.walk_ast(out.reborrow())?;
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => out.push_sql(text),
+                Piece::Value(value) => value.walk_ast(out.reborrow())?,
             }
         }
         Ok(())
@@ -98,14 +150,14 @@ impl<Answer> Query for Columnar<'_, Answer> {
 
 impl<Answer> RunQueryDsl<PgConnection> for Columnar<'_, Answer> {}
 
-/// The columns of some rows, each as an array, by the type that the table gives it: `column: field` for each.
-macro_rules! arrays {
+/// The columns of some rows, by the type that the table gives each: `column: field` for each.
+macro_rules! columns {
     ($rows:expr, $table:ident { $($column:ident: $($field:ident).+),+ $(,)? }) => {
         vec![$(
-            $crate::store::columnar::array::<
+            $crate::store::columnar::Column::new::<
                 <$crate::store::schema::$table::$column as diesel::Expression>::SqlType, _
-            >($rows.iter().map(|row| &row.$($field).+))
+            >(stringify!($column), $rows.iter().map(|row| &row.$($field).+))
         ),+]
     };
 }
-pub(crate) use arrays;
+pub(crate) use columns;

@@ -2,7 +2,7 @@
 //! for as long as every change of it is heard of: the own ones before they are acknowledged, those of other nodes by
 //! their word.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,8 +25,10 @@ pub(super) struct Directory {
     pub(super) tokens: Memory<[u8; 32], Option<Arc<Token>>>,
     seats: Memory<WorkspaceId, Option<Arc<Seat>>>,
     pub(super) inboxes: Memory<WorkspaceId, Inbox>,
-    /// Whether a commit may or may not have happened, or may happen yet.
-    in_doubt: AtomicBool,
+    /// How many commits may or may not have happened, or may happen yet,
+    broken: AtomicU64,
+    /// and how many of these are over.
+    cleared: AtomicU64,
     hearing: Hearing,
 }
 
@@ -67,7 +69,8 @@ impl Directory {
             tokens: Memory::new(LIMIT),
             seats: Memory::new(LIMIT),
             inboxes: Memory::new(LIMIT),
-            in_doubt: AtomicBool::new(false),
+            broken: AtomicU64::new(0),
+            cleared: AtomicU64::new(0),
             hearing: if is_alone {
                 Hearing::Alone
             } else {
@@ -78,7 +81,7 @@ impl Directory {
 
     /// Whether what is remembered is true.
     pub(super) fn is_true(&self) -> bool {
-        if self.in_doubt.load(Ordering::Acquire) {
+        if self.cleared.load(Ordering::Acquire) < self.broken.load(Ordering::Acquire) {
             return false;
         }
         match &self.hearing {
@@ -181,7 +184,12 @@ pub(super) struct Keeping<W> {
 }
 
 impl<W: Writer> Writer for Keeping<W> {
-    fn commit_watched(&mut self, writes: &[Write], written: &dyn Fn()) -> Result<Commit, Error> {
+    fn commit_watched(
+        &mut self,
+        writes: &[Write],
+        written: Option<&dyn Fn()>,
+    ) -> Result<Commit, Error> {
+        let broken = self.directory.broken.load(Ordering::Acquire);
         let mut doubt = Doubt {
             is_cleared: false,
             lease: &self.lease,
@@ -189,10 +197,10 @@ impl<W: Writer> Writer for Keeping<W> {
         };
         let commit = self.writer.commit_watched(writes, written)?;
         doubt.is_cleared = true;
-        // It waited for the lock of the one in doubt, which is over.
-        if self.directory.in_doubt.load(Ordering::Acquire) {
+        // It waited for the lock of those that were in doubt when it began, which are over.
+        if self.directory.cleared.load(Ordering::Acquire) < broken {
             self.directory.forget_all();
-            self.directory.in_doubt.store(false, Ordering::Release);
+            self.directory.cleared.fetch_max(broken, Ordering::AcqRel);
         }
         let stale = Stale::by(writes, &commit.written).with_growth(&commit.published);
         self.directory.forget(&stale);
@@ -212,7 +220,7 @@ impl Drop for Doubt<'_> {
     fn drop(&mut self) {
         if !self.is_cleared {
             self.lease.broke_off();
-            self.directory.in_doubt.store(true, Ordering::Release);
+            self.directory.broken.fetch_add(1, Ordering::AcqRel);
             self.directory.forget_all();
         }
     }
@@ -264,7 +272,11 @@ mod tests {
     struct Scripted<F>(F);
 
     impl<F: FnMut(&[Write]) -> Result<Commit, Error> + Send> Writer for Scripted<F> {
-        fn commit_watched(&mut self, writes: &[Write], _: &dyn Fn()) -> Result<Commit, Error> {
+        fn commit_watched(
+            &mut self,
+            writes: &[Write],
+            _: Option<&dyn Fn()>,
+        ) -> Result<Commit, Error> {
             (self.0)(writes)
         }
     }

@@ -1,38 +1,118 @@
-//! Many writes of delegations in a few statements (`PostgreSQL`, where each statement costs a round trip and more).
+//! Many writes of delegations, and all that tells of them, in one statement (`PostgreSQL`, where each statement costs a
+//! round trip and more). It takes the places, moves, begins, shows, counts and tells, or does nothing at all.
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 
 use super::Error;
-use super::batch::{Batch, Endings};
-use super::columnar::{Columnar, array, arrays, value};
+use super::batch::{Batch, Endings, Item, Run};
+use super::columnar::{Column, Columnar, columns};
 use super::history::{history_entry, history_json, is_kept};
-use super::life::{LifeColumns, NewRow, heard_at, id_text, stored_incarnation, stored_key};
+use super::life::{LifeColumns, NewRow, heard_at, id_text, stored_incarnation};
 use super::rows::{ActivityRow, EventRow};
 use super::standing::EndColumns;
 use super::telling::CHANNEL;
 use super::types::{DbUuid, Id, J, Ts};
-use crate::domain::{Accept, Advance, Life, NodeId, Position};
+use crate::domain::{Advance, Life, NodeId, Position};
 
-/// The number of a write within its batch.
-pub(crate) type Number = usize;
+/// Where the batch comes before it is known whether all of it can be stored.
+type Answer = (BigInt, Integer, Nullable<Bool>);
+type Statement<'a> = Columnar<'a, Answer>;
 
-fn stored(number: Number) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
+/// Which places the batch gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Places {
+    /// It has them: its positions are as they stand.
+    Taken,
+    /// This many, taken by the statement itself: its positions count from the first. The node's lease is proved, too.
+    Take(i64),
+}
+
+/// Stores a batch whose run is all of it that is not stored yet. Answers with the place before the first; none when the
+/// lease is lost.
+///
+/// # Errors
+/// [`Error::Refused`] when any of it cannot be stored as it is, be it that a delegation has moved on: nothing was stored.
+pub(crate) fn write(
+    conn: &mut PgConnection,
+    run: &Run<'_>,
+    batch: &Batch<'_>,
+    places: Places,
+    payload: Option<&str>,
+) -> Result<Option<Position>, Error> {
+    let lives: Vec<Life> = run
+        .accepts
+        .iter()
+        .map(|(_, accept)| Life::new(accept.delegation.state.clone()))
+        .collect();
+    let begun: Vec<NewRow<'_>> = run
+        .accepts
+        .iter()
+        .zip(&lives)
+        .map(|((write, accept), life)| {
+            let retry_of = accept.delegation.retry_of.as_ref().map(id_text);
+            NewRow::of(batch.number_of(*write), accept, life, retry_of, batch.node)
+        })
+        .collect();
+    let moved: Vec<MovedRow<'_>> = run
+        .advances
+        .iter()
+        .enumerate()
+        .map(|(place, (_, advance))| MovedRow::of(place, advance))
+        .collect();
+    let shown = Shown::of(run, batch);
+    let statement = take(places, batch.node, batch.endings);
+    let statement = move_on(statement, &moved);
+    let statement = begin(statement, &begun);
+    let statement = show(statement, &shown, !moved.is_empty());
+    let stored: Option<(i64, i32, Option<bool>)> = judge(statement, moved.len(), &begun, payload)
+        .get_result(conn)
+        .optional()?;
+    Ok(stored.map(|(before, ..)| Position(before)))
+}
+
+fn take<'a>(places: Places, node: NodeId, endings: Endings) -> Statement<'a> {
+    let (statement, from) = match places {
+        Places::Taken => (
+            Columnar::new("WITH place AS (UPDATE feed_position AS p SET "),
+            " WHERE p.id = 1 RETURNING 0::bigint",
+        ),
+        Places::Take(number) => (
+            Columnar::new("WITH own AS (SELECT id FROM nodes WHERE id = holder AND id = ")
+                .value::<DbUuid, _>(
+                    Id(node.0),
+                    " FOR SHARE), place AS (UPDATE feed_position AS p SET last = p.last + ",
+                )
+                .value::<BigInt, _>(number, ", "),
+            " FROM own WHERE p.id = 1 RETURNING p.last",
+        ),
+    };
+    let statement = statement
+        .text("completed = p.completed + ")
+        .value::<BigInt, _>(endings.completed, ", failed = p.failed + ")
+        .value::<BigInt, _>(endings.failed, ", cancelled = p.cancelled + ")
+        .value::<BigInt, _>(endings.cancelled, from);
+    match places {
+        Places::Taken => statement.text(" AS before, p.nodes)"),
+        Places::Take(number) => statement
+            .text(" - ")
+            .value::<BigInt, _>(number, " AS before, p.nodes)"),
+    }
 }
 
 /// A change of a delegation, as the columns that it sets.
 struct MovedRow<'a> {
-    number: i32,
+    /// Its place among the changes, from one.
+    write: i32,
     caller_id: Id,
-    delegation_id: std::borrow::Cow<'a, str>,
+    delegation_id: Cow<'a, str>,
     life: LifeColumns<'a>,
     end: EndColumns<'a>,
     last_heartbeat: Option<Ts>,
     result_raw: Option<&'a [u8]>,
-    entry: J,
+    history: J,
     reply: Option<&'static str>,
     revision: i64,
     incarnation: i32,
@@ -40,10 +120,10 @@ struct MovedRow<'a> {
 }
 
 impl<'a> MovedRow<'a> {
-    fn of(number: Number, advance: &'a Advance) -> Self {
+    fn of(place: usize, advance: &'a Advance) -> Self {
         let entry = is_kept(advance).then(|| history_entry(&advance.life, advance.at));
         Self {
-            number: stored(number),
+            write: from_one(place),
             caller_id: Id(advance.key.caller.0),
             delegation_id: id_text(&advance.key.id),
             life: LifeColumns::of(&advance.life),
@@ -51,7 +131,7 @@ impl<'a> MovedRow<'a> {
             last_heartbeat: heard_at(&advance.life),
             result_raw: advance.raw_reply.as_deref(),
             // Of an array, an object is appended as an element, and of an empty array nothing is.
-            entry: entry.map_or_else(|| J("[]".into()), |entry| history_json(&entry)),
+            history: entry.map_or_else(|| J("[]".into()), |entry| history_json(&entry)),
             reply: advance.feed.reply.is_some().then_some("written"),
             revision: advance.revision.0,
             incarnation: stored_incarnation(advance.incarnation),
@@ -60,36 +140,19 @@ impl<'a> MovedRow<'a> {
     }
 }
 
-const MOVE: &str = "UPDATE delegations AS d SET status = v.status, attempt = v.attempt, \
-    waiting_for = v.waiting_for, next_attempt_at = v.next_attempt_at, task_id = v.task_id, phase = v.phase, \
-    question = v.question, input = v.input, failures = v.failures, failing_since = v.failing_since, \
-    progress_message = v.progress_message, progress_percent = v.progress_percent, result_text = v.result_text, \
-    standing = v.standing, error_class = v.error_class, error_detail = v.error_detail, late_result = v.late_result, \
-    late_result_at = v.late_result_at, ended_at = v.ended_at, \
-    last_heartbeat = coalesce(v.last_heartbeat, d.last_heartbeat), result_raw = coalesce(v.result_raw, d.result_raw), \
-    history = d.history || v.entry, revision = v.revision, incarnation = v.incarnation, updated_at = v.updated_at, \
-    reply = coalesce(v.reply, d.reply) FROM unnest(";
-const MOVED: &str = ") AS v (caller_id, delegation_id, status, attempt, waiting_for, next_attempt_at, task_id, phase, \
-    question, input, failures, failing_since, progress_message, progress_percent, result_text, error_class, error_detail, \
-    late_result, late_result_at, ended_at, last_heartbeat, result_raw, entry, revision, incarnation, updated_at, \
-    standing, reply, number) WHERE d.caller_id = v.caller_id AND d.delegation_id = v.delegation_id AND d.revision = v.revision - 1 \
-    AND d.incarnation <= v.incarnation AND (d.standing = 'live' OR v.standing <> 'live') RETURNING v.number, d.number";
+/// `PostgreSQL` counts places from one.
+fn from_one(place: usize) -> i32 {
+    i32::try_from(place.saturating_add(1)).unwrap_or(i32::MAX)
+}
 
-/// Moves delegations, no two of them the same. Answers with those that were at the revision before, by the number of
-/// the write, each with its own.
-pub(crate) fn advance(
-    conn: &mut PgConnection,
-    advances: &[(Number, &Advance)],
-) -> Result<HashMap<Number, Position>, Error> {
-    let rows: Vec<MovedRow<'_>> = advances
-        .iter()
-        .map(|(number, advance)| MovedRow::of(*number, advance))
-        .collect();
-    let mut columns = arrays!(
+/// Moves delegations, no two of them the same. `given.numbers` has their numbers, each at its place among the changes.
+fn move_on<'a>(statement: Statement<'a>, rows: &'a [MovedRow<'a>]) -> Statement<'a> {
+    if rows.is_empty() {
+        return statement;
+    }
+    let replaced = columns!(
         rows,
         delegations {
-            caller_id: caller_id,
-            delegation_id: delegation_id,
             status: life.status,
             attempt: life.attempt,
             waiting_for: life.waiting_for,
@@ -102,113 +165,57 @@ pub(crate) fn advance(
             failing_since: life.failing_since,
             progress_message: life.progress_message,
             progress_percent: life.progress_percent,
+            standing: end.standing,
             result_text: end.result_text,
             error_class: end.error_class,
             error_detail: end.error_detail,
             late_result: end.late_result,
             late_result_at: end.late_result_at,
             ended_at: end.ended_at,
-            last_heartbeat: last_heartbeat,
-            result_raw: result_raw,
-            history: entry,
             revision: revision,
             incarnation: incarnation,
             updated_at: updated_at,
-            standing: end.standing,
         }
     );
-    columns.push(array::<Nullable<Text>, _>(rows.iter().map(|row| row.reply)));
-    columns.push(array::<Integer, _>(rows.iter().map(|row| row.number)));
-    let moved: Vec<(i32, i64)> = Columnar::<(Integer, BigInt)>::new()
-        .then(MOVE, columns)
-        .then(MOVED, vec![])
-        .load(conn)?;
-    let read = |(write, number)| Some((Number::try_from(write).ok()?, Position(number)));
-    Ok(moved.into_iter().filter_map(read).collect())
-}
-
-fn numbers(stored: Vec<i32>) -> HashSet<Number> {
-    stored
-        .into_iter()
-        .filter_map(|number| Number::try_from(number).ok())
-        .collect()
-}
-
-const KEYS: &str = "SELECT v.number FROM unnest(";
-const KEYS_USED: &str = ") AS v (caller_id, idempotency_key, number) \
-    WHERE EXISTS (SELECT 1 FROM delegations WHERE delegations.caller_id = v.caller_id \
-        AND delegations.idempotency_key = v.idempotency_key \
-        AND delegations.idempotency_key IS NOT NULL AND delegations.standing <> 'failed') \
-    OR EXISTS (SELECT 1 FROM delegations WHERE delegations.caller_id = v.caller_id \
-        AND delegations.idempotency_key = v.idempotency_key \
-        AND delegations.idempotency_key IS NOT NULL AND delegations.standing = 'failed')";
-
-/// The numbers of those whose key was used before: what that means is to be found out one by one.
-fn used_keys(
-    conn: &mut PgConnection,
-    accepts: &[(Number, &Accept)],
-) -> Result<HashSet<Number>, Error> {
-    let keyed: Vec<_> = accepts
-        .iter()
-        .filter_map(|(number, accept)| {
-            let key = accept.delegation.idempotency.as_ref()?;
-            let caller = Id(accept.delegation.terms.key.caller.0);
-            Some((caller, stored_key(&key.key), stored(*number)))
-        })
-        .collect();
-    if keyed.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let columns = vec![
-        array::<DbUuid, _>(keyed.iter().map(|(caller, ..)| caller)),
-        array::<Text, _>(keyed.iter().map(|(_, key, _)| key)),
-        array::<Integer, _>(keyed.iter().map(|(.., number)| number)),
-    ];
-    let used: Vec<i32> = Columnar::<Integer>::new()
-        .then(KEYS, columns)
-        .then(KEYS_USED, vec![])
-        .load(conn)?;
-    Ok(numbers(used))
-}
-
-const BEGIN: &str = "INSERT INTO delegations (number, standing, caller_id, delegation_id, callee_id, task, task_preview, origin, \
-    redelivery, priority, status, attempt, waiting_for, next_attempt_at, phase, last_heartbeat, deadline, retry_of, \
-    idempotency_key, fingerprint, traceparent, history, reply, revision, incarnation, lease_owner, created_at, \
-    updated_at) SELECT * FROM unnest(";
-const BEGUN: &str = ") ON CONFLICT DO NOTHING RETURNING number";
-
-/// Begins delegations, no two of them of the same id. Answers with the numbers of those that began; the others met
-/// something that was there before.
-pub(crate) fn accept(
-    conn: &mut PgConnection,
-    accepts: &[(Number, &Accept)],
-    batch: &Batch<'_>,
-) -> Result<HashSet<Number>, Error> {
-    let used = used_keys(conn, accepts)?;
-    let lives: Vec<(Number, &Accept, Life)> = accepts
-        .iter()
-        .filter(|(number, accept)| !used.contains(number) && begins_plainly(accept))
-        .map(|(number, accept)| (*number, *accept, Life::new(accept.delegation.state.clone())))
-        .collect();
-    if lives.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let retries: Vec<_> = lives
-        .iter()
-        .map(|(_, accept, _)| accept.delegation.retry_of.as_ref().map(id_text))
-        .collect();
-    let rows: Vec<NewRow<'_>> = lives
-        .iter()
-        .zip(&retries)
-        .map(|((number, accept, life), retry_of)| {
-            let number = batch.number_of(*number);
-            NewRow::of(number, accept, life, retry_of.as_deref(), batch.node)
-        })
-        .collect();
-    let columns = arrays!(
+    let others = columns!(
         rows,
         delegations {
-            number: number,
+            caller_id: caller_id,
+            delegation_id: delegation_id,
+            last_heartbeat: last_heartbeat,
+            result_raw: result_raw,
+            history: history,
+        }
+    );
+    let reply = Column::new::<Nullable<Text>, _>("reply", rows.iter().map(|row| row.reply));
+    let write = Column::new::<Integer, _>("write", rows.iter().map(|row| row.write));
+    statement
+        .text(", moved AS (UPDATE delegations AS d SET ")
+        .changes(&replaced)
+        .text(
+            ", last_heartbeat = coalesce(v.last_heartbeat, d.last_heartbeat), \
+             result_raw = coalesce(v.result_raw, d.result_raw), history = d.history || v.history, \
+             reply = coalesce(v.reply, d.reply) FROM place, (SELECT ",
+        )
+        .rows(replaced.into_iter().chain(others).chain([reply, write]))
+        .text(
+            ") AS v WHERE d.caller_id = v.caller_id AND d.delegation_id = v.delegation_id \
+             AND d.revision = v.revision - 1 AND d.incarnation <= v.incarnation \
+             AND (d.standing = 'live' OR v.standing <> 'live') RETURNING v.write, d.number), \
+             given AS (SELECT array_agg(number ORDER BY write) AS numbers FROM moved)",
+        )
+}
+
+/// Begins delegations, no two of them of the same id.
+fn begin<'a>(statement: Statement<'a>, rows: &'a [NewRow<'a>]) -> Statement<'a> {
+    if rows.is_empty() {
+        return statement;
+    }
+    let numbers = rows.iter().map(|row| row.number);
+    let number = Column::new::<BigInt, _>("number", numbers).within("place.before + ", "");
+    let others = columns!(
+        rows,
+        delegations {
             standing: end.standing,
             caller_id: caller_id,
             delegation_id: delegation_id,
@@ -238,72 +245,85 @@ pub(crate) fn accept(
             updated_at: updated_at,
         }
     );
-    let begun: Vec<i64> = Columnar::<BigInt>::new()
-        .then(BEGIN, columns)
-        .then(BEGUN, vec![])
-        .load(conn)?;
-    let begun: HashSet<i64> = begun.into_iter().collect();
-    let writes = lives.iter().map(|(write, ..)| *write);
-    Ok(writes
-        .filter(|write| begun.contains(&batch.number_of(*write).0))
-        .collect())
+    let all: Vec<Column<'_>> = [number].into_iter().chain(others).collect();
+    statement
+        .text(", begun AS (INSERT INTO delegations (")
+        .names(&all)
+        .text(") SELECT ")
+        .rows(all)
+        .text(" FROM place RETURNING 1)")
 }
 
-/// Whether its row says nothing in the columns that only later changes fill in.
-const fn begins_plainly(accept: &Accept) -> bool {
-    use crate::domain::State;
-    match &accept.delegation.state {
-        State::Pending | State::Working(_) | State::Queued(_) => true,
-        State::Stuck(_) | State::InputRequired(_) | State::Ended(_) => false,
+/// What appears in feeds and as events.
+struct Shown<'a> {
+    rows: Vec<ActivityRow<'a>>,
+    /// Of which change each row tells, by its place; none for rows that bear no number.
+    of: Vec<Option<i32>>,
+    events: Vec<EventRow>,
+}
+
+impl<'a> Shown<'a> {
+    fn of(run: &Run<'_>, batch: &Batch<'a>) -> Self {
+        let (mut rows, mut of, mut events) = (Vec::new(), Vec::new(), Vec::new());
+        for (write, position, item) in batch.placed() {
+            match item {
+                Item::Row(row, number)
+                | Item::Reply(row, _, number)
+                | Item::Owed(row, _, number) => {
+                    let row = ActivityRow::of(row, number, position);
+                    of.push(
+                        row.tells_of_an_ending()
+                            .then(|| run.place_of(write))
+                            .flatten()
+                            .map(from_one),
+                    );
+                    rows.push(row);
+                }
+                Item::Event(event) => events.push(EventRow::of(event, position)),
+            }
+        }
+        Self { rows, of, events }
     }
 }
 
-const PLACES: &str = "WITH own AS (SELECT id FROM nodes WHERE id = holder AND id = ";
-const TAKEN: &str = " FOR SHARE) UPDATE feed_position AS p SET last = p.last + ";
-const LAST: &str = " FROM own WHERE p.id = 1 RETURNING p.last";
-
-/// Proves the lease and takes this many places, in one statement. None when the lease is lost.
-pub(crate) fn take_places(
-    conn: &mut PgConnection,
-    node: NodeId,
-    number: i64,
-) -> Result<Option<i64>, Error> {
-    Ok(Columnar::<BigInt>::new()
-        .then(PLACES, vec![value::<DbUuid, _>(Id(node.0))])
-        .then(TAKEN, vec![value::<BigInt, _>(number)])
-        .then(LAST, vec![])
-        .get_result(conn)
-        .optional()?)
+fn show<'a>(statement: Statement<'a>, shown: &'a Shown<'a>, moves: bool) -> Statement<'a> {
+    let statement = show_rows(statement, shown, moves);
+    if shown.events.is_empty() {
+        return statement;
+    }
+    let events = &shown.events;
+    let places = events.iter().map(|event| event.seq);
+    let place = Column::new::<BigInt, _>("seq", places).within("place.before + ", "");
+    let others = columns!(
+        events,
+        structure_events {
+            id: id,
+            event_type: event_type,
+            workspace_id: workspace_id,
+            payload: payload,
+            created_at: created_at,
+        }
+    );
+    let all: Vec<Column<'_>> = [place].into_iter().chain(others).collect();
+    statement
+        .text(", events AS (INSERT INTO structure_events (")
+        .names(&all)
+        .text(") SELECT ")
+        .rows(all)
+        .text(" FROM place)")
 }
 
-const ROWS: &str = "WITH feed AS (INSERT INTO activity_logs (id, seq, workspace_id, activity_type, source_id, target_id, \
-    method, summary, request_body, response_body, duration_ms, status, error_detail, delegation_id, created_at, \
-    delegation_number) SELECT * FROM unnest(";
-const EVENTS: &str = ")), events AS (INSERT INTO structure_events (id, seq, event_type, workspace_id, payload, \
-    created_at) SELECT * FROM unnest(";
-const COUNTED: &str = ")), totals (completed, failed, cancelled) AS (VALUES (";
-const TOLD: &str = ")), counted AS (UPDATE feed_position AS p SET completed = p.completed + t.completed, \
-    failed = p.failed + t.failed, cancelled = p.cancelled + t.cancelled FROM totals AS t \
-    WHERE p.id = 1 AND t.completed + t.failed + t.cancelled > 0) SELECT pg_notify(";
-// Whoever joins waits for the lock that this batch holds: one that is not there yet will read what this batch writes. One
-// that was taken over may live on for a moment, and is told as long as it is remembered.
-const SHOWN: &str = ") IS NULL FROM nodes AS n WHERE n.id <> ";
-const OTHERS: &str = " AND n.expires_at > n.started_at LIMIT 1";
-
-/// Stores what is shown, counts what ended, and tells the other nodes, if there are any.
-pub(crate) fn show(
-    conn: &mut PgConnection,
-    rows: &[ActivityRow<'_>],
-    events: &[EventRow],
-    endings: Endings,
-    own: NodeId,
-    payload: &str,
-) -> Result<(), Error> {
-    let of_rows = arrays!(
+fn show_rows<'a>(statement: Statement<'a>, shown: &'a Shown<'a>, moves: bool) -> Statement<'a> {
+    let rows = &shown.rows;
+    if rows.is_empty() {
+        return statement;
+    }
+    let places = rows.iter().map(|row| row.seq);
+    let place = Column::new::<BigInt, _>("seq", places).within("place.before + ", "");
+    let others = columns!(
         rows,
         activity_logs {
             id: id,
-            seq: seq,
             workspace_id: workspace_id,
             activity_type: activity_type,
             source_id: source_id,
@@ -317,39 +337,78 @@ pub(crate) fn show(
             error_detail: error_detail,
             delegation_id: delegation_id,
             created_at: created_at,
-            delegation_number: delegation_number,
         }
     );
-    let of_events = arrays!(
-        events,
-        structure_events {
-            id: id,
-            seq: seq,
-            event_type: event_type,
-            workspace_id: workspace_id,
-            payload: payload,
-            created_at: created_at,
-        }
-    );
-    let Endings {
-        completed,
-        failed,
-        cancelled,
-    } = endings;
-    let counted = vec![
-        value::<BigInt, _>(completed),
-        value::<BigInt, _>(failed),
-        value::<BigInt, _>(cancelled),
-    ];
-    let told = vec![value::<Text, _>(CHANNEL), value::<Text, _>(payload)];
-    let _told: Option<bool> = Columnar::<Bool>::new()
-        .then(ROWS, of_rows)
-        .then(EVENTS, of_events)
-        .then(COUNTED, counted)
-        .then(TOLD, told)
-        .then(SHOWN, vec![value::<DbUuid, _>(Id(own.0))])
-        .then(OTHERS, vec![])
+    let of = Column::new::<Nullable<Integer>, _>("delegation_number", shown.of.iter());
+    let of = moves.then(|| of.within("given.numbers[", "]"));
+    let from = if moves {
+        " FROM place, given)"
+    } else {
+        " FROM place)"
+    };
+    let all: Vec<Column<'_>> = [place].into_iter().chain(others).chain(of).collect();
+    statement
+        .text(", feed AS (INSERT INTO activity_logs (")
+        .names(&all)
+        .text(") SELECT ")
+        .rows(all)
+        .text(from)
+}
+
+/// Refuses the whole unless all of it was stored, and tells the other nodes, if there are any: whoever joins waits for
+/// the lock that this batch holds, and is counted under it.
+fn judge<'a>(
+    statement: Statement<'a>,
+    moved: usize,
+    begun: &'a [NewRow<'a>],
+    payload: Option<&'a str>,
+) -> Statement<'a> {
+    let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    let mut statement = statement.text(" SELECT place.before, 1 / (true");
+    if moved > 0 {
+        statement = statement
+            .text(" AND (SELECT count(*) FROM moved) = ")
+            .value::<BigInt, _>(count(moved), "");
+    }
+    if !begun.is_empty() {
+        statement = statement
+            .text(" AND (SELECT count(*) FROM begun) = ")
+            .value::<BigInt, _>(count(begun.len()), "");
+    }
+    // What a key means that a failed delegation gave back is found out one by one; one that is held is refused by its index.
+    if begun.iter().any(|row| row.idempotency_key.is_some()) {
+        statement = statement
+            .text(" AND NOT EXISTS (SELECT 1 FROM (SELECT ")
+            .rows(columns!(begun, delegations { caller_id: caller_id, idempotency_key: idempotency_key }))
+            .text(
+                ") AS v WHERE EXISTS (SELECT 1 FROM delegations AS d WHERE d.caller_id = v.caller_id \
+                 AND d.idempotency_key = v.idempotency_key AND d.idempotency_key IS NOT NULL \
+                 AND d.standing = 'failed'))",
+            );
+    }
+    statement = statement.text(")::integer, ");
+    match payload {
+        None => statement.text("NULL::boolean FROM place"),
+        Some(payload) => statement
+            .text("CASE WHEN place.nodes > 1 THEN pg_notify(")
+            .value::<Text, _>(CHANNEL, ", ")
+            .value::<Text, _>(payload, ") IS NULL END FROM place"),
+    }
+}
+
+const PLACES: &str = "WITH own AS (SELECT id FROM nodes WHERE id = holder AND id = ";
+const TAKEN: &str = " FOR SHARE) UPDATE feed_position AS p SET last = p.last + ";
+const LAST: &str = " FROM own WHERE p.id = 1 RETURNING p.last";
+
+/// Proves the lease and takes this many places. None when the lease is lost.
+pub(crate) fn take_places(
+    conn: &mut PgConnection,
+    node: NodeId,
+    number: i64,
+) -> Result<Option<i64>, Error> {
+    Ok(Columnar::<BigInt>::new(PLACES)
+        .value::<DbUuid, _>(Id(node.0), TAKEN)
+        .value::<BigInt, _>(number, LAST)
         .get_result(conn)
-        .optional()?;
-    Ok(())
+        .optional()?)
 }

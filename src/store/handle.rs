@@ -125,6 +125,15 @@ impl Store {
         })
     }
 
+    /// How many connections may write at once.
+    #[must_use]
+    pub fn writers(&self) -> usize {
+        match self.0.target {
+            Target::Sqlite(_) => 1,
+            Target::Postgres(_) => 2,
+        }
+    }
+
     /// Opens a connection that writes under a lease. Blocking.
     pub fn writer(&self, lease: &Lease) -> Result<Box<dyn Writer>, Error> {
         Ok(match &self.0.target {

@@ -154,7 +154,7 @@ pub(crate) struct NewRow<'a> {
     pub(crate) end: EndColumns<'a>,
     pub(crate) last_heartbeat: Option<Ts>,
     pub(crate) deadline: Ts,
-    pub(crate) retry_of: Option<&'a str>,
+    pub(crate) retry_of: Option<Cow<'a, str>>,
     pub(crate) idempotency_key: Option<Cow<'a, str>>,
     pub(crate) fingerprint: Option<&'a [u8]>,
     pub(crate) traceparent: Option<Cow<'a, str>>,
@@ -173,7 +173,7 @@ impl<'a> NewRow<'a> {
         number: Position,
         accept: &'a Accept,
         life: &'a Life,
-        retry_of: Option<&'a str>,
+        retry_of: Option<Cow<'a, str>>,
         owner: NodeId,
     ) -> Self {
         let delegation = &accept.delegation;

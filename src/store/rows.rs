@@ -290,6 +290,11 @@ impl<'a> ActivityRow<'a> {
 }
 
 impl ActivityRow<'_> {
+    /// Whether it bears the number of its delegation: there is one of its type at most.
+    pub(crate) fn tells_of_an_ending(&self) -> bool {
+        self.method.as_deref() == Some(METHOD_DELEGATE_RESULT)
+    }
+
     /// How much of a statement its texts take up.
     pub(crate) fn bytes(&self) -> usize {
         let texts = [&self.method, &self.summary, &self.error_detail];

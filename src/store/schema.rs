@@ -138,5 +138,6 @@ tables! {
         completed -> BigInt,
         failed -> BigInt,
         cancelled -> BigInt,
+        nodes -> Integer,
     }
 }

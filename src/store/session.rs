@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Commit;
-use crate::domain::{NodeId, Position};
+use super::{Commit, Span};
+use crate::domain::NodeId;
 
 /// What makes this process a node. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -73,9 +73,6 @@ pub(super) struct Session {
     /// Which of the node's connections this is.
     pub(super) number: u64,
     renewed: Option<Instant>,
-    /// The last place that this connection took, and the first before which another node may have taken one.
-    last: Position,
-    unbroken_since: Position,
 }
 
 impl Session {
@@ -84,8 +81,6 @@ impl Session {
             number: lease.session(),
             lease,
             renewed: None,
-            last: Position(-1),
-            unbroken_since: Position(0),
         }
     }
 
@@ -108,41 +103,35 @@ impl Session {
     }
 
     /// Notes that a transaction that began then is committed.
-    pub(super) fn committed(&mut self, began: Instant, renewed: bool, places: Option<Places>) {
-        if renewed {
+    pub(super) fn committed(&mut self, began: Instant, attempt: Attempt) -> Commit {
+        if attempt.renewed {
             self.renewed = Some(began);
         }
-        if let Some(Places { before, last }) = places {
-            if before != self.last {
-                self.unbroken_since = before;
-            }
-            self.last = last;
+        Commit {
+            span: attempt.span,
+            ..attempt.commit
         }
     }
-
-    /// Since which place no other node took one, up to the last of this connection.
-    pub(super) const fn unbroken_since(&self) -> Position {
-        self.unbroken_since
-    }
-}
-
-/// The places that a transaction took: all after `before`, up to `last`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Places {
-    pub(crate) before: Position,
-    pub(crate) last: Position,
 }
 
 /// A transaction's answer, and what the session is to remember of it.
 pub(super) struct Attempt {
     pub(super) commit: Commit,
     pub(super) renewed: bool,
-    pub(super) places: Option<Places>,
+    pub(super) span: Option<Span>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn renewal() -> Attempt {
+        Attempt {
+            commit: Commit::default(),
+            renewed: true,
+            span: None,
+        }
+    }
 
     #[test]
     fn a_lease_is_renewed_once_a_quarter_of_it_has_passed_or_when_asked() {
@@ -156,11 +145,11 @@ mod tests {
         });
         assert_eq!(session.renewal(false), Some(length));
         let began = Instant::now();
-        session.committed(began, true, None);
+        session.committed(began, renewal());
         assert_eq!(session.renewal(false), None);
         assert_eq!(session.renewal(true), Some(length));
         let earlier = began.checked_sub(length / 4).unwrap();
-        session.committed(earlier, true, None);
+        session.committed(earlier, renewal());
         assert_eq!(session.renewal(false), Some(length));
     }
 }

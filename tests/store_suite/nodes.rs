@@ -223,7 +223,7 @@ pub(crate) fn a_transaction_that_freezes_with_its_process_is_ended(store: &TestS
         let log = log(&log_row(terms.key.caller));
         assert!(matches!(store.write(log), Written::Logged(_)));
     };
-    let ended = frozen.commit_watched(&[advance_write(&terms, 2, &completed("x"))], &goes_on);
+    let ended = frozen.commit_watched(&[advance_write(&terms, 2, &completed("x"))], Some(&goes_on));
     assert!(matches!(ended, Err(Error::Unavailable(_))), "{ended:?}");
     assert_eq!(loaded(store, &terms.key).revision, Revision(1));
 }
@@ -305,11 +305,19 @@ pub(crate) fn a_place_that_another_node_took_breaks_the_row(store: &TestStore) {
         [Written::Logged(place)] => place,
         _ => panic!("{commit:?}"),
     };
+    let span = |commit: &Commit| commit.span.unwrap();
     let (first, second) = (row(), row());
-    assert_eq!(first.unbroken_since.0 + 1, place(&first).0);
-    assert_eq!(second.unbroken_since, first.unbroken_since);
+    assert_eq!(span(&first).before.0 + 1, place(&first).0);
+    assert_eq!(span(&second).before, span(&first).last);
     let other = store.commit(&[log(&log_row(own))]);
     let third = row();
-    assert_eq!(third.unbroken_since, place(&other));
-    assert_eq!(place(&third).0, place(&other).0 + 1);
+    assert_eq!(span(&third).before, place(&other));
+    let whole = Span::joined(second.span, third.span).unwrap();
+    assert_eq!(
+        (whole.before, whole.last),
+        (span(&second).before, span(&third).last)
+    );
+    assert_eq!(whole.unbroken_since, place(&other));
+    let next = Span::joined(third.span, row().span).unwrap();
+    assert_eq!(next.unbroken_since, place(&other));
 }

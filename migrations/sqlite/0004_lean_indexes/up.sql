@@ -84,10 +84,13 @@ CREATE INDEX delegations_owed ON delegations (number) WHERE reply = 'owed';
 ALTER TABLE feed_position ADD COLUMN completed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE feed_position ADD COLUMN failed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE feed_position ADD COLUMN cancelled INTEGER NOT NULL DEFAULT 0;
+-- Those who are to be told of what is committed: they have not left.
+ALTER TABLE feed_position ADD COLUMN nodes integer NOT NULL DEFAULT 0;
 UPDATE feed_position SET
     completed = (SELECT count(*) FROM delegations WHERE standing = 'completed'),
     failed = (SELECT count(*) FROM delegations WHERE standing = 'failed'),
-    cancelled = (SELECT count(*) FROM delegations WHERE standing = 'cancelled');
+    cancelled = (SELECT count(*) FROM delegations WHERE standing = 'cancelled'),
+    nodes = (SELECT count(*) FROM nodes WHERE expires_at > started_at);
 
 -- One index of the feed: who reads rows of every type looks once for each.
 DROP INDEX activity_logs_feed;

@@ -26,7 +26,7 @@ pub(super) struct Pace {
     writes: u64,
     batches: u64,
     busy: Duration,
-    /// When the commit under way began.
+    /// Since when commits are under way that are not reckoned yet.
     began: Option<Duration>,
 }
 
@@ -40,14 +40,17 @@ impl Pace {
         }
     }
 
-    /// A commit begins.
-    pub(super) const fn began(&mut self, now: Duration) {
-        self.began = Some(now);
+    /// A commit begins, alone or beside others.
+    pub(super) const fn began(&mut self, now: Duration, beside: bool) {
+        if !beside {
+            self.began = Some(now);
+        }
     }
 
-    /// The commit of so many writes is through.
-    pub(super) fn committed(&mut self, writes: u64, now: Duration) {
-        let took = self.began.take().map(|began| now.saturating_sub(began));
+    /// The commit of so many writes is through; others are still under way, or none.
+    pub(super) fn committed(&mut self, writes: u64, now: Duration, others: bool) {
+        let took = self.began.map(|began| now.saturating_sub(began));
+        self.began = others.then_some(now);
         let (Some(took), true) = (took, writes > 0) else {
             return;
         };

@@ -115,7 +115,7 @@ impl World {
                         .waits
                         .push(self.now.saturating_sub(since));
                 }
-                self.books.pace.committed(writes, self.now);
+                self.books.pace.committed(writes, self.now, false);
                 self.allowed
                     .push(self.books.allowed(self.waiting(), self.now));
             }
@@ -123,7 +123,7 @@ impl World {
                 let size = self.queue.len().min(BATCH);
                 self.batch = self.queue.drain(..size).collect();
                 self.done = self.now + self.commit + self.each * u32::try_from(size).unwrap();
-                self.books.pace.began(self.now);
+                self.books.pace.began(self.now, false);
             }
             for number in 0..self.clients.len() {
                 while self.clients[number].next <= self.now {
@@ -305,17 +305,17 @@ fn one_workspace_leaves_room_for_others_and_new_work_for_reports() {
 fn a_commit_that_does_not_end_and_writes_of_nobody_take_up_room() {
     let mut books = books();
     for number in 0..100 {
-        books.pace.began(Duration::from_millis(number * 20));
+        books.pace.began(Duration::from_millis(number * 20), false);
         books
             .pace
-            .committed(400, Duration::from_millis(number * 20 + 20));
+            .committed(400, Duration::from_millis(number * 20 + 20), false);
     }
     let now = SECOND * 2;
     assert_eq!(books.allowed(0, now), 5_000);
     assert_eq!(books.wait(2_000, now), Duration::from_millis(100));
     assert_eq!(books.allowed(4_000, now), 1_000);
     assert_eq!(books.allowed(100_000, now), TICKETS_MIN);
-    books.pace.began(now);
+    books.pace.began(now, false);
     assert_eq!(books.allowed(0, now + Duration::from_millis(20)), 5_000);
     assert_eq!(books.allowed(0, now + SECOND * 60), TICKETS_MIN);
 }
@@ -349,8 +349,8 @@ fn whoever_is_refused_comes_back_when_there_is_time_for_it() {
     let mut books = books();
     let second = Duration::from_secs(1);
     assert_eq!(books.retry_after(0, 0, Duration::ZERO), second);
-    books.pace.began(Duration::ZERO);
-    books.pace.committed(500, Duration::from_millis(500));
+    books.pace.began(Duration::ZERO, false);
+    books.pace.committed(500, Duration::from_millis(500), false);
     let now = second;
     // A thousand a second: the five thousandth of those refused at once comes after five seconds.
     let last = (0..5_000)

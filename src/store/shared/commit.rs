@@ -9,21 +9,20 @@ macro_rules! commit {
             use diesel::prelude::*;
 
             use super::{
-                FOLDS, apply_folded, in_transaction, insert_events, insert_rows, leases, notify,
-                prune, show_folded,
+                commit_folded, in_transaction, insert_events, insert_rows, leases, notify, prune,
             };
             use super::{write_delegations as delegation, write_workspaces as workspace};
             use crate::domain::{DelegationKey, FeedRow, Position};
-            use crate::store::batch::{Batch, Endings, Item, Manner, Refusal, places_of};
+            use crate::store::batch::{Batch, Endings, Item, Manner, Refusal, places};
             use crate::store::fragments::IsReply;
+            use crate::store::life::id_text;
             use crate::store::rows::{ActivityRow, EventRow};
-            use crate::store::schema::{activity_logs, feed_position};
+            use crate::store::schema::{activity_logs, delegations, feed_position};
             use crate::store::session::{Attempt, Session};
             use crate::store::telling;
-            use crate::store::{Commit, Error, Write, Written};
+            use crate::store::types::Id;
+            use crate::store::{Commit, Error, Span, Write, Written};
 
-            /// The most that a batch carries which is written in few statements; PostgreSQL takes less than 1 GB in one.
-            const FOLDED_BYTES: usize = 64 << 20;
             /// How often a batch is tried again that another node's batch was in the way of.
             const DEADLOCKS: usize = 3;
 
@@ -31,7 +30,7 @@ macro_rules! commit {
                 conn: &mut $Conn,
                 session: &mut Session,
                 writes: &[Write],
-                written: &dyn Fn(),
+                written: Option<&dyn Fn()>,
             ) -> Result<Commit, Error> {
                 if !is_idle(conn) {
                     return Err(Error::Unavailable("a transaction was left open".to_owned()));
@@ -62,18 +61,15 @@ macro_rules! commit {
                 conn: &mut $Conn,
                 session: &mut Session,
                 writes: &[Write],
-                written: &dyn Fn(),
+                written: Option<&dyn Fn()>,
             ) -> Result<Commit, Error> {
                 let refused = |result: &Result<_, _>| {
                     matches!(result, Err(Error::Refused(_) | Error::Unreadable { .. }))
                 };
-                // One statement must not carry too much.
-                let bytes: usize = writes.iter().map(Write::bytes).sum();
-                if FOLDS && bytes <= FOLDED_BYTES {
-                    let result = transact(conn, session, writes, Manner::Folded, written);
-                    if !refused(&result) {
-                        return result;
-                    }
+                if let Some(result) = commit_folded(conn, session, writes, written)
+                    && !refused(&result)
+                {
+                    return result;
                 }
                 let result = transact(conn, session, writes, Manner::Guarded, written);
                 if refused(&result) {
@@ -88,14 +84,14 @@ macro_rules! commit {
                 conn: &mut $Conn,
                 session: &mut Session,
                 writes: &[Write],
-                written: &dyn Fn(),
+                written: Option<&dyn Fn()>,
             ) -> Result<Commit, Error> {
                 let mut whole = Commit::default();
                 for write in writes {
                     let one = std::slice::from_ref(write);
                     match transact(conn, session, one, Manner::Alone, written) {
                         Ok(commit) => {
-                            whole.unbroken_since = commit.unbroken_since;
+                            whole.span = Span::joined(whole.span, commit.span);
                             whole.written.extend(commit.written);
                             whole.published.extend(commit.published);
                             whole.replies_owed += commit.replies_owed;
@@ -117,18 +113,17 @@ macro_rules! commit {
                 session: &mut Session,
                 writes: &[Write],
                 manner: Manner,
-                written: &dyn Fn(),
+                written: Option<&dyn Fn()>,
             ) -> Result<Commit, Error> {
                 let began = Instant::now();
                 let attempt = in_transaction(conn, |conn| {
                     let attempt = attempt(conn, session, writes, manner)?;
-                    written();
+                    if let Some(written) = written {
+                        written();
+                    }
                     Ok(attempt)
                 })?;
-                session.committed(began, attempt.renewed, attempt.places);
-                let mut commit = attempt.commit;
-                commit.unbroken_since = session.unbroken_since();
-                Ok(commit)
+                Ok(session.committed(began, attempt))
             }
 
             /// Takes positions first. Their lock, held until the commit, makes the order of positions the order of
@@ -139,36 +134,40 @@ macro_rules! commit {
                 writes: &[Write],
                 manner: Manner,
             ) -> Result<Attempt, Error> {
-                let node = session.lease.node();
-                // A transaction without a write would succeed even on a full disk.
                 let renewal = session.renewal(writes.is_empty());
-                let number = writes.iter().map(places_of).sum();
-                let number = (!writes.is_empty()).then_some(number);
-                let places = leases::prove(conn, node, renewal, number)?;
+                // A transaction without a write would succeed even on a full disk.
+                let number = (!writes.is_empty()).then(|| places(writes));
+                let span = leases::prove(conn, session.lease.node(), renewal, number)?;
                 session.progressed();
-                let before = places.map_or(Position(0), |places| places.before);
-                let mut batch = Batch::new(writes, manner, node, before);
-                if manner == Manner::Folded {
-                    apply_folded(conn, writes, &mut batch)?;
-                } else {
-                    for (number, write) in writes.iter().enumerate() {
-                        batch.current = number;
-                        let written = apply(conn, write, &mut batch)?;
-                        batch.note(written);
-                        session.progressed();
-                    }
-                }
-                batch.sort();
+                let before = span.map_or(Position(0), |span| span.before);
+                let mut batch = Batch::new(writes, manner, session.lease.node(), before);
+                apply_all(conn, session, writes.iter().enumerate(), &mut batch)?;
                 let commit = store_items(conn, batch, writes, session.number)?;
                 session.progressed();
                 Ok(Attempt {
                     commit,
                     renewed: renewal.is_some(),
-                    places,
+                    span,
                 })
             }
 
-            pub(in crate::store) fn apply<'a>(
+            /// Applies them one after the other.
+            pub(in crate::store) fn apply_all<'a>(
+                conn: &mut $Conn,
+                session: &Session,
+                writes: impl Iterator<Item = (usize, &'a Write)>,
+                batch: &mut Batch<'a>,
+            ) -> Result<(), Error> {
+                for (number, write) in writes {
+                    batch.current = number;
+                    let written = apply(conn, write, batch)?;
+                    batch.note(written);
+                    session.progressed();
+                }
+                Ok(())
+            }
+
+            fn apply<'a>(
                 conn: &mut $Conn,
                 write: &'a Write,
                 batch: &mut Batch<'a>,
@@ -244,30 +243,15 @@ macro_rules! commit {
                 session: u64,
             ) -> Result<Commit, Error> {
                 let payload = telling::payload(&batch, writes, session);
-                let folded = batch.manner == Manner::Folded;
                 let (mut rows, mut events, mut replies) = (Vec::new(), Vec::new(), Vec::new());
-                for (position, item) in batch.placed() {
+                for (_, position, item) in batch.placed() {
                     match item {
                         Item::Row(row, of) => rows.push(ActivityRow::of(row, of, position)),
                         Item::Event(event) => events.push(EventRow::of(event, position)),
-                        Item::Reply(row, _, of) | Item::Owed(row, _, of) if folded => {
-                            rows.push(ActivityRow::of(row, Some(of), position));
-                        }
                         Item::Reply(row, key, of) | Item::Owed(row, key, of) => {
                             replies.push((position, row, key, of));
                         }
                     }
-                }
-                if folded {
-                    show_folded(
-                        conn,
-                        &rows,
-                        &events,
-                        batch.endings,
-                        batch.node,
-                        payload.as_deref(),
-                    )?;
-                    return Ok(batch.finish(&[]));
                 }
                 insert_rows(conn, &rows)?;
                 insert_events(conn, &events)?;
@@ -279,10 +263,7 @@ macro_rules! commit {
                 Ok(batch.finish(&refused))
             }
 
-            pub(in crate::store) fn count_endings(
-                conn: &mut $Conn,
-                endings: Endings,
-            ) -> Result<(), Error> {
+            fn count_endings(conn: &mut $Conn, endings: Endings) -> Result<(), Error> {
                 use feed_position::{cancelled, completed, failed};
                 if endings == Endings::default() {
                     return Ok(());
@@ -298,7 +279,7 @@ macro_rules! commit {
             }
 
             /// A reply, the place it gets, and the number of its delegation.
-            type Placed<'a> = (Position, &'a FeedRow, &'a DelegationKey, Position);
+            type Placed<'a> = (Position, &'a FeedRow, &'a DelegationKey, Option<Position>);
 
             /// Trouble with a reply never undoes an ending (rule 4): all of them in one savepoint, else each in its own.
             fn insert_replies(
@@ -311,8 +292,8 @@ macro_rules! commit {
                 }
                 for reply in replies {
                     if let Some(why) = insert_guarded(conn, std::slice::from_ref(reply))? {
-                        let (position, _, key, number) = *reply;
-                        let refusal = if is_there(conn, number)? {
+                        let (position, _, key, _) = *reply;
+                        let refusal = if is_there(conn, key)? {
                             Refusal::AlreadyThere
                         } else {
                             delegation::set_reply(conn, key, "written", "owed")?;
@@ -331,7 +312,7 @@ macro_rules! commit {
             ) -> Result<Option<String>, Error> {
                 let rows: Vec<ActivityRow<'_>> = replies
                     .iter()
-                    .map(|(position, row, _, of)| ActivityRow::of(row, Some(*of), *position))
+                    .map(|(position, row, _, of)| ActivityRow::of(row, *of, *position))
                     .collect();
                 match conn.transaction(|conn| insert_rows(conn, &rows)) {
                     Ok(()) => Ok(None),
@@ -340,9 +321,12 @@ macro_rules! commit {
                 }
             }
 
-            fn is_there(conn: &mut $Conn, number: Position) -> Result<bool, Error> {
+            fn is_there(conn: &mut $Conn, key: &DelegationKey) -> Result<bool, Error> {
+                let number = delegations::table
+                    .find((Id(key.caller.0), id_text(&key.id)))
+                    .select(delegations::number.nullable());
                 let replies = activity_logs::table
-                    .filter(activity_logs::delegation_number.eq(number.0))
+                    .filter(activity_logs::delegation_number.eq_any(number))
                     .filter(IsReply);
                 Ok(diesel::select(diesel::dsl::exists(replies)).get_result(conn)?)
             }

@@ -11,15 +11,14 @@ macro_rules! leases {
             use crate::domain::{NodeId, Position};
             use crate::store::fragments::{FromNow, GoneNodes, NothingLive, Now};
             use crate::store::schema::{feed_position, nodes};
-            use crate::store::session::Places;
             use crate::store::types::Id;
-            use crate::store::{Error, Gone, NodeView};
+            use crate::store::{Error, Gone, NodeView, Span};
 
             fn from_now(length: Duration) -> FromNow {
                 FromNow(i64::try_from(length.as_micros()).unwrap_or(i64::MAX))
             }
 
-            /// Makes a process a node, between two batches of the others: one that does not know of it is over.
+            /// Makes a process a node, between two batches of the others: one that does not count it is over.
             pub(in crate::store) fn join(
                 conn: &mut $Conn,
                 node: NodeId,
@@ -28,7 +27,7 @@ macro_rules! leases {
                 let id = Id(node.0);
                 in_transaction(conn, |conn| {
                     diesel::update(feed_position::table.find(1))
-                        .set(feed_position::last.eq(feed_position::last))
+                        .set(feed_position::nodes.eq(feed_position::nodes + 1))
                         .execute(conn)?;
                     diesel::insert_into(nodes::table)
                         .values((
@@ -48,10 +47,9 @@ macro_rules! leases {
                 conn: &mut $Conn,
                 node: NodeId,
                 renewal: Option<Duration>,
-                number: Option<usize>,
-            ) -> Result<Option<Places>, Error> {
+                number: Option<i64>,
+            ) -> Result<Option<Span>, Error> {
                 let id = Id(node.0);
-                let number = number.map(|number| i64::try_from(number).unwrap_or(i64::MAX));
                 if let Some(length) = renewal {
                     let own = nodes::table.find(id).filter(nodes::holder.eq(id));
                     let renewed = diesel::update(own)
@@ -66,10 +64,8 @@ macro_rules! leases {
                     return Ok(None);
                 };
                 let last = take_places(conn, node, number)?.ok_or(Error::Fenced)?;
-                Ok(Some(Places {
-                    before: Position(last.saturating_sub(number)),
-                    last: Position(last),
-                }))
+                let before = Position(last.saturating_sub(number));
+                Ok(Some(Span::of(before, number)))
             }
 
             /// Everything that they held, too. One that is writing at this moment is left for the next time.
@@ -92,10 +88,13 @@ macro_rules! leases {
 
             /// Lets the lease end with its beginning, which says that nobody waits for this node to renew it.
             pub(in crate::store) fn leave(conn: &mut $Conn, node: NodeId) -> Result<(), Error> {
-                diesel::update(nodes::table.find(Id(node.0)))
+                let own = nodes::table
+                    .find(Id(node.0))
+                    .filter(nodes::expires_at.gt(nodes::started_at));
+                let left = diesel::update(own)
                     .set(nodes::expires_at.eq(nodes::started_at))
                     .execute(conn)?;
-                Ok(())
+                count_out(conn, left)
             }
 
             pub(in crate::store) fn forget(conn: &mut $Conn, node: NodeId) -> Result<(), Error> {
@@ -104,7 +103,19 @@ macro_rules! leases {
                     .filter(nodes::holder.eq(own))
                     .filter(nodes::id.ne(own))
                     .filter(NothingLive);
+                let fell = ended.filter(nodes::expires_at.gt(nodes::started_at));
+                let fell = diesel::delete(fell).execute(conn)?;
                 diesel::delete(ended).execute(conn)?;
+                count_out(conn, fell)
+            }
+
+            /// Those who are not told any more of what is committed. One that was taken over from may live on for a moment,
+            /// and is told as long as it is remembered.
+            fn count_out(conn: &mut $Conn, number: usize) -> Result<(), Error> {
+                let number = i32::try_from(number).unwrap_or(i32::MAX);
+                diesel::update(feed_position::table.find(1))
+                    .set(feed_position::nodes.eq(feed_position::nodes - number))
+                    .execute(conn)?;
                 Ok(())
             }
 

@@ -126,7 +126,7 @@ macro_rules! write_delegations {
                             number,
                             accept,
                             &life,
-                            retry_of.as_deref(),
+                            retry_of.as_deref().map(Into::into),
                             batch.node,
                         ))
                         .on_conflict_do_nothing()
@@ -179,7 +179,7 @@ macro_rules! write_delegations {
                     .get_result(conn)
                     .optional()?;
                 if let Some(number) = number {
-                    batch.advanced(advance, Position(number));
+                    batch.advanced(advance, Some(Position(number)));
                     return Ok(Written::Advanced);
                 }
                 // Not the numbers alone: an actor that died in mid-commit and the one rebuilt in its place, or in another
@@ -205,7 +205,7 @@ macro_rules! write_delegations {
                 batch: &mut Batch<'a>,
             ) -> Result<Written, Error> {
                 if let Some(number) = set_reply(conn, key, "owed", "written")? {
-                    batch.show(Item::Owed(reply, key, number));
+                    batch.show(Item::Owed(reply, key, Some(number)));
                 }
                 Ok(Written::Done)
             }
