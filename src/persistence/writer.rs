@@ -1,5 +1,7 @@
-//! The actor: a buffer, a batch in flight on each connection, acknowledgement after the commit. It keeps the node's lease, and ends the
-//! process when that is lost.
+//! The actor: a buffer, a batch in flight on each connection, acknowledgement after the commit. It keeps the node's lease,
+//! and ends the process when that is lost.
+
+mod answers;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,11 +17,9 @@ use super::{
     Patience, Persistence,
 };
 use crate::clock;
-use crate::domain::Position;
-use crate::events::{EventHub, Message as HubMessage, Place};
+use crate::events::EventHub;
 use crate::faults::{Faults, Point, Vital};
-use crate::store::{self, Commit, Lease, Published, Store, Write, Writer, Written};
-use crate::telemetry::{Effect, Progress, count};
+use crate::store::{self, Commit, Lease, Store, Write, Writer, Written};
 
 /// The first wait after a failed commit; doubles up to [`RETRY_CAP`].
 const RETRY_BASE: Duration = Duration::from_millis(50);
@@ -281,23 +281,6 @@ impl PersistenceActor {
         context.spawn(finish);
     }
 
-    /// Tells what is committed, once all that comes before it is told.
-    fn came_back(&mut self, commit: Commit, answers: Vec<Answer>) {
-        match commit.span {
-            Some(span) => self
-                .ordered
-                .add((commit, answers), span, self.flights.clone()),
-            None => self.answer(commit, answers, Position(0)),
-        }
-        self.tell();
-    }
-
-    fn tell(&mut self) {
-        while let Some(((commit, answers), unbroken_since)) = self.ordered.next() {
-            self.answer(commit, answers, unbroken_since);
-        }
-    }
-
     /// Sees to it that a commit that gets no answer keeps nobody waiting.
     fn look_after(&self, batch: &[Write], context: &mut Context<Self>) -> SpawnHandle {
         let mebibytes = batch.iter().map(Write::bytes).max().unwrap_or(0) >> 20;
@@ -363,28 +346,6 @@ impl PersistenceActor {
         self.gauges.writing.send_replace(true);
     }
 
-    fn answer(&self, commit: Commit, answers: Vec<Answer>, unbroken_since: Position) {
-        for published in commit.published {
-            let shown = show(published, unbroken_since);
-            self.settings.hub.publish(shown);
-        }
-        count_replies(commit.replies_written, commit.replies_owed);
-        if commit.replies_owed > 0 {
-            self.settings.reply_owed.notify_one();
-        }
-        for ((patience, acknowledge), written) in answers.into_iter().zip(commit.written) {
-            self.release(patience);
-            acknowledge(match written {
-                Written::Failed(reason) => {
-                    metrics::counter!("baton_writes_refused_total").increment(1);
-                    tracing::error!(%reason, "the database refused one write of a batch");
-                    Err(Error::Refused(reason))
-                }
-                other => Ok(other),
-            });
-        }
-    }
-
     /// Commands are told at once; changes go back to the head of the queue, in order.
     fn failed(
         &mut self,
@@ -437,16 +398,6 @@ impl PersistenceActor {
     }
 }
 
-fn count_replies(written: u64, owed: u64) {
-    count(
-        Effect::Reply,
-        Progress::Attempted,
-        written.saturating_add(owed),
-    );
-    count(Effect::Reply, Progress::Succeeded, written);
-    count(Effect::Reply, Progress::Failed, owed);
-}
-
 fn commit_blocking(
     store: &Store,
     lease: &Lease,
@@ -479,30 +430,6 @@ fn commit_blocking(
         writer,
         result,
         took: started.elapsed(),
-    }
-}
-
-fn show(published: Published, unbroken_since: Position) -> HubMessage {
-    match published {
-        Published::Event { position, event } => HubMessage::Event {
-            place: Some(Place {
-                position,
-                unbroken_since,
-            }),
-            name: event.name,
-            workspace: event.workspace,
-            payload: event.payload,
-            at: event.created_at,
-        },
-        Published::Row {
-            position,
-            workspace,
-            activity_type,
-        } => HubMessage::Feed {
-            position,
-            workspace,
-            activity_type,
-        },
     }
 }
 

@@ -175,6 +175,11 @@ pub(crate) fn postgres_writer(url: &str, lease: Duration) -> Result<PgConnection
          SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; \
          SET enable_mergejoin = off;"
     ))?;
+    // A statement that waits for a lock is a whole commit: it must not outlive its client for long. Not every server can.
+    let noticing = connection.batch_execute("SET client_connection_check_interval = 100");
+    if let Err(error) = noticing {
+        tracing::debug!(%error, "the server does not look whether its clients are there");
+    }
     Ok(connection)
 }
 
