@@ -343,7 +343,10 @@ impl PersistenceActor {
             .min(self.settings.limits.size);
         self.gauges.hearing.sign(clock::now());
         self.settings.store.answers();
-        self.gauges.writing.send_replace(true);
+        // Whoever waits for a commit watches this, and is woken only by a change.
+        self.gauges
+            .writing
+            .send_if_modified(|writing| !std::mem::replace(writing, true));
     }
 
     /// Commands are told at once; changes go back to the head of the queue, in order.
