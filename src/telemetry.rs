@@ -1,8 +1,10 @@
 //! Logs and metrics: set up once, at start.
 
 use std::io::IsTerminal as _;
+use std::sync::LazyLock;
 
 use anyhow::Context;
+use metrics::Counter as Handle;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -270,6 +272,25 @@ impl Effect {
     const ALL: [Self; 4] = [Self::Acceptance, Self::Call, Self::Ending, Self::Reply];
 }
 
+/// The counters of one effect.
+struct Counted {
+    attempted: Handle,
+    succeeded: Handle,
+    failed: Handle,
+}
+
+/// Those of [`Effect::ALL`]: to look one up costs more than to count.
+static COUNTED: LazyLock<[Counted; 4]> = LazyLock::new(|| {
+    ["acceptance", "call", "ending", "reply"].map(|effect| {
+        let counter = |result: &'static str| metrics::counter!("baton_effects_total", "effect" => effect, "result" => result);
+        Counted {
+            attempted: counter("attempted"),
+            succeeded: counter("succeeded"),
+            failed: counter("failed"),
+        }
+    })
+});
+
 /// How far it came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
@@ -283,19 +304,19 @@ pub enum Progress {
 
 /// Counts promised effects, so that a path that never works cannot look healthy (lesson O01).
 pub fn count(effect: Effect, progress: Progress, times: u64) {
-    let effect = match effect {
-        Effect::Acceptance => "acceptance",
-        Effect::Call => "call",
-        Effect::Ending => "ending",
-        Effect::Reply => "reply",
+    let [acceptance, call, ending, reply] = &*COUNTED;
+    let of_effect = match effect {
+        Effect::Acceptance => acceptance,
+        Effect::Call => call,
+        Effect::Ending => ending,
+        Effect::Reply => reply,
     };
-    let result = match progress {
-        Progress::Attempted => "attempted",
-        Progress::Succeeded => "succeeded",
-        Progress::Failed => "failed",
+    let counter = match progress {
+        Progress::Attempted => &of_effect.attempted,
+        Progress::Succeeded => &of_effect.succeeded,
+        Progress::Failed => &of_effect.failed,
     };
-    metrics::counter!("baton_effects_total", "effect" => effect, "result" => result)
-        .increment(times);
+    counter.increment(times);
 }
 
 #[cfg(test)]
