@@ -239,14 +239,15 @@ impl Runtime {
         terms: &Arc<Terms>,
         attempt: Attempt,
         deduplicates: bool,
-        calling: impl Future<Output = Called> + Send + 'static,
+        calling: impl Future<Output = Called> + 'static,
     ) {
         let (runtime, terms) = (Arc::clone(self), Arc::clone(terms));
         let under_way = Calls::begin(&self.registry, &terms.key, attempt);
         count(Effect::Call, Progress::Attempted, 1);
         // In a box: a future that is handed on by value takes its room at each hand that it passes.
         let calling = AssertUnwindSafe(Box::pin(calling)).catch_unwind();
-        tokio::spawn(async move {
+        // Among the actors of this thread: to wake them from outside of their set would be a system call.
+        actix::spawn(async move {
             let (outcome, raw_reply) = match calling.await {
                 Ok(called) => (called.outcome, called.raw),
                 // Whatever broke, somebody must be told that the call is over.

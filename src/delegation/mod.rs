@@ -21,6 +21,7 @@ use std::time::Duration;
 use actix::Addr;
 use bytes::Bytes;
 use dashmap::{DashMap, DashSet};
+use metrics::Gauge;
 use tokio::sync::oneshot;
 
 use crate::clock;
@@ -143,19 +144,30 @@ struct Registry {
     sends_no_more: AtomicBool,
 }
 
-/// How many live delegations stand where.
-#[derive(Debug, Default)]
-struct StatusGauge([AtomicI64; Status::ALL.len()]);
+/// How many live delegations stand where, and where that is shown.
+#[derive(Debug)]
+struct StatusGauge(Box<[(AtomicI64, Gauge)]>);
+
+impl Default for StatusGauge {
+    fn default() -> Self {
+        let standings = Status::ALL.iter().map(|status| {
+            let shown = metrics::gauge!("baton_delegations_live", "status" => status.as_str());
+            (AtomicI64::default(), shown)
+        });
+        Self(standings.collect())
+    }
+}
 
 impl StatusGauge {
     fn add(&self, status: Status, change: i64) {
         let place = Status::ALL.iter().position(|other| *other == status);
-        if let Some(count) = place.and_then(|place| self.0.get(place)) {
+        if change != 0
+            && let Some((count, shown)) = place.and_then(|place| self.0.get(place))
+        {
             let now = count
                 .fetch_add(change, Ordering::Relaxed)
                 .saturating_add(change);
-            metrics::gauge!("baton_delegations_live", "status" => status.as_str())
-                .set(i32::try_from(now).unwrap_or(i32::MAX));
+            shown.set(i32::try_from(now).unwrap_or(i32::MAX));
         }
     }
 
@@ -163,7 +175,11 @@ impl StatusGauge {
         Status::ALL
             .iter()
             .copied()
-            .zip(self.0.iter().map(|count| count.load(Ordering::Relaxed)))
+            .zip(
+                self.0
+                    .iter()
+                    .map(|(count, _)| count.load(Ordering::Relaxed)),
+            )
             .collect()
     }
 }
@@ -242,8 +258,26 @@ impl Delegations {
         if !self.persistence.is_writing() {
             return Err(Error::UNAVAILABLE);
         }
+        let own = DelegationKey {
+            caller: reporter,
+            id,
+        };
+        let event = Event::Reported(report);
+        if let Some(actor) = self.actor(&own) {
+            // What is in a mailbox goes on by itself.
+            match self
+                .persistence
+                .unless_away(hand(&actor, &event, None))
+                .await
+            {
+                Some(Ok(told)) => return told.and_then(reported),
+                None => return Err(Error::UNAVAILABLE),
+                // It died, or was about to go: whoever comes next is told.
+                Some(Err(_gone)) => {}
+            }
+        }
         let delegations = self.clone();
-        let work = async move { delegations.report_attached(reporter, id, report).await };
+        let work = async move { delegations.report_attached(own, event).await };
         // A task of its own: a handler's future is dropped when its client hangs up.
         match self.persistence.unless_away(tokio::spawn(work)).await {
             Some(Ok(answer)) => answer,
@@ -251,17 +285,7 @@ impl Delegations {
         }
     }
 
-    async fn report_attached(
-        &self,
-        reporter: WorkspaceId,
-        id: DelegationId,
-        report: Report,
-    ) -> Result<Reported, Error> {
-        let own = DelegationKey {
-            caller: reporter,
-            id,
-        };
-        let event = Event::Reported(report);
+    async fn report_attached(&self, own: DelegationKey, event: Event) -> Result<Reported, Error> {
         let mut key = own.clone();
         if !self.registry.actors.contains_key(&own) {
             let wanted = own.clone();
@@ -274,14 +298,8 @@ impl Delegations {
                 None => self.adopt(&own).await?,
             }
         }
-        match self.tell(&key, &event, None).await? {
-            Some(Told::Committed(_)) => Ok(Reported::Ended),
-            Some(Told::Settled(Settled::Repeat(ending))) => Ok(Reported::Repeat(ending)),
-            Some(Told::Settled(Settled::Contradiction(ending))) => {
-                Ok(Reported::Contradiction(ending))
-            }
-            Some(Told::Ignored(_)) | None => Err(Error::UNAVAILABLE),
-        }
+        let told = self.tell(&key, &event, None).await?;
+        told.map_or(Err(Error::UNAVAILABLE), reported)
     }
 
     /// Tells a delegation what somebody said of it, other than a result. Goes on when the caller hangs up.
@@ -360,13 +378,7 @@ impl Delegations {
             let Some(actor) = self.find(key).await? else {
                 return Ok(None);
             };
-            let (reply, answer) = oneshot::channel();
-            actor.do_send(Tell {
-                event: event.clone(),
-                raw_reply: raw_reply.clone(),
-                reply: Some(reply),
-            });
-            if let Ok(told) = answer.await {
+            if let Ok(told) = hand(&actor, event, raw_reply.clone()).await {
                 return told.map(Some);
             }
         }
@@ -374,8 +386,7 @@ impl Delegations {
     }
 
     async fn find(&self, key: &DelegationKey) -> Result<Option<Addr<DelegationActor>>, Error> {
-        let live = self.registry.actors.get(key).map(|live| live.actor.clone());
-        if let Some(actor) = live.filter(Addr::connected) {
+        if let Some(actor) = self.actor(key) {
             return Ok(Some(actor));
         }
         let (reply, answer) = oneshot::channel();
@@ -384,6 +395,12 @@ impl Delegations {
             reply,
         });
         answer.await.unwrap_or(Err(Error::UNAVAILABLE))
+    }
+
+    /// The actor of a delegation, if one is alive.
+    fn actor(&self, key: &DelegationKey) -> Option<Addr<DelegationActor>> {
+        let live = self.registry.actors.get(key)?;
+        Some(live.actor.clone()).filter(Addr::connected)
     }
 
     /// Sends nothing more, and waits until no call to a target is in flight.
@@ -401,6 +418,31 @@ impl Delegations {
     #[must_use]
     pub fn live(&self) -> BTreeMap<Status, i64> {
         self.registry.by_status.counts()
+    }
+}
+
+/// Hands a message to an actor. The answer is an error when the actor is gone without having taken it.
+fn hand(
+    actor: &Addr<DelegationActor>,
+    event: &Event,
+    raw_reply: Option<Bytes>,
+) -> oneshot::Receiver<Result<Told, Error>> {
+    let (reply, answer) = oneshot::channel();
+    actor.do_send(Tell {
+        event: event.clone(),
+        raw_reply,
+        reply: Some(reply),
+    });
+    answer
+}
+
+/// What a report came to.
+fn reported(told: Told) -> Result<Reported, Error> {
+    match told {
+        Told::Committed(_) => Ok(Reported::Ended),
+        Told::Settled(Settled::Repeat(ending)) => Ok(Reported::Repeat(ending)),
+        Told::Settled(Settled::Contradiction(ending)) => Ok(Reported::Contradiction(ending)),
+        Told::Ignored(_) => Err(Error::UNAVAILABLE),
     }
 }
 
