@@ -19,6 +19,9 @@ pub const METHOD_DELEGATE: &str = "delegate";
 /// The `method` of a result row and of a reply.
 pub const METHOD_DELEGATE_RESULT: &str = "delegate_result";
 
+/// Room for most of what is serialised: to grow is to copy.
+const ROOM: usize = 512;
+
 /// JSON text, serialised once and shared from the row to the response.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Json(pub Arc<str>);
@@ -38,8 +41,10 @@ impl Json {
 impl Json {
     /// Serialises a value that has nothing that JSON cannot say; `null` stands for one that has.
     pub(crate) fn of(value: &impl Serialize) -> Self {
-        serde_json::to_string(value)
-            .map_or_else(|_| Self("null".into()), |text| Self::from_text(&text))
+        let mut bytes = Vec::with_capacity(ROOM);
+        let written = serde_json::to_writer(&mut bytes, value).ok();
+        let text = written.and_then(|()| String::from_utf8(bytes).ok());
+        text.map_or_else(|| Self("null".into()), |text| Self::from_text(&text))
     }
 }
 
@@ -186,13 +191,13 @@ pub fn accepted_feed(delegation: &NewDelegation, target_as_sent: &str) -> Feed {
     if terms.origin == Origin::Adopted {
         return Feed::default();
     }
-    let id = terms.key.id.to_string();
+    let id = &terms.key.id;
     let status = Life::new(delegation.state.clone()).status();
     let row = FeedRow {
         summary: Some(format!("Delegating to {target_as_sent}").into()),
         request_body: Some(Json::of(&Body {
             task: Some(&delegation.task),
-            ..Body::about(&id)
+            ..Body::about(id)
         })),
         status: status.as_str().into(),
         ..delegation_row(terms, METHOD_DELEGATE, terms.created_at)
@@ -200,7 +205,7 @@ pub fn accepted_feed(delegation: &NewDelegation, target_as_sent: &str) -> Feed {
     let payload = Body {
         target_id: Some(Some(target_as_sent)),
         task_preview: Some(preview(&delegation.task, 100)),
-        ..Body::about(&id)
+        ..Body::about(id)
     };
     Feed {
         rows: vec![row],
@@ -281,7 +286,7 @@ pub fn advanced_feed(
 #[derive(Serialize, Default)]
 #[expect(clippy::option_option, reason = "left out, or `null`")]
 struct Body<'a> {
-    delegation_id: &'a str,
+    delegation_id: Option<&'a DelegationId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     target_id: Option<Option<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -319,23 +324,20 @@ struct Part<'a> {
 }
 
 impl<'a> Body<'a> {
-    fn about(delegation_id: &'a str) -> Self {
+    fn about(delegation_id: &'a DelegationId) -> Self {
         Self {
-            delegation_id,
+            delegation_id: Some(delegation_id),
             ..Self::default()
         }
     }
 }
 
 fn status_payload(terms: &Terms, life: &Life) -> Json {
-    let (id, target) = (
-        terms.key.id.to_string(),
-        terms.target.map(|id| id.to_string()),
-    );
+    let target = terms.target.map(|id| id.to_string());
     let mut body = Body {
         target_id: Some(target.as_deref()),
         status: Some(life.status().as_str()),
-        ..Body::about(&id)
+        ..Body::about(&terms.key.id)
     };
     match &life.state {
         State::Queued(wait) => body.waiting_for = Some(wait.waiting_for.as_str()),
@@ -355,8 +357,7 @@ fn status_payload(terms: &Terms, life: &Life) -> Json {
 
 /// The authoritative `delegate_result` row: one for each ending (contract §4.6 R2, R4, R5 as product.md amends them).
 fn result_row(terms: &Terms, ending: &Ending, status: Status, at: Timestamp) -> FeedRow {
-    let id = terms.key.id.to_string();
-    let mut body = Body::about(&id);
+    let mut body = Body::about(&terms.key.id);
     let summary: Cow<'_, str> = match ending {
         Ending::Completed { text } => {
             body.text = Some(text);
@@ -385,7 +386,7 @@ fn result_row(terms: &Terms, ending: &Ending, status: Status, at: Timestamp) -> 
 /// rule finds the answer in the text part.
 #[must_use]
 pub fn reply_row(terms: &Terms, ending: &Ending, at: Timestamp) -> FeedRow {
-    let id = terms.key.id.to_string();
+    let id = &terms.key.id;
     let (summary, status, text) = match ending {
         Ending::Completed { text } => ("Delegation result delivered", "ok", text),
         Ending::Failed { detail, .. } => ("Delegation failed", "error", detail),
@@ -397,12 +398,12 @@ pub fn reply_row(terms: &Terms, ending: &Ending, at: Timestamp) -> FeedRow {
     };
     let request = Body {
         parts: Some([Part { kind: "text", text }]),
-        ..Body::about(&id)
+        ..Body::about(id)
     };
     let response = Body {
         text: Some(text),
         error_class: class,
-        ..Body::about(&id)
+        ..Body::about(id)
     };
     FeedRow {
         activity_type: ActivityType::A2aReceive,
@@ -416,13 +417,10 @@ pub fn reply_row(terms: &Terms, ending: &Ending, at: Timestamp) -> FeedRow {
 }
 
 fn ending_event(terms: &Terms, ending: &Ending, at: Timestamp) -> FeedEvent {
-    let (id, target) = (
-        terms.key.id.to_string(),
-        terms.target.map(|id| id.to_string()),
-    );
+    let target = terms.target.map(|id| id.to_string());
     let mut body = Body {
         target_id: Some(target.as_deref()),
-        ..Body::about(&id)
+        ..Body::about(&terms.key.id)
     };
     let name = match ending {
         Ending::Completed { text } => {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use super::sanitize;
@@ -89,6 +90,15 @@ impl fmt::Display for DelegationId {
         match self {
             Self::Uuid(uuid) => uuid.fmt(formatter),
             Self::Text(text) => text.fmt(formatter),
+        }
+    }
+}
+
+impl Serialize for DelegationId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Uuid(uuid) => uuid.serialize(serializer),
+            Self::Text(text) => text.serialize(serializer),
         }
     }
 }
