@@ -57,6 +57,22 @@ impl Message {
             Self::Event { workspace, .. } | Self::Feed { workspace, .. } => *workspace,
         }
     }
+
+    const fn topic(&self) -> Topic {
+        match self {
+            Self::Event { .. } => Topic::Events,
+            Self::Feed { .. } => Topic::Feed,
+        }
+    }
+}
+
+/// What a listener listens for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Topic {
+    /// [`Message::Event`].
+    Events,
+    /// [`Message::Feed`].
+    Feed,
 }
 
 /// What a listener gets next.
@@ -131,10 +147,12 @@ pub struct EventHub {
     inner: Arc<Hub>,
 }
 
+type Scope = (Topic, Option<WorkspaceId>);
+
 #[derive(Debug, Default)]
 struct Hub {
     /// Those that follow one workspace, and under `None` those that follow all.
-    listeners: DashMap<Option<WorkspaceId>, Vec<(u64, Arc<Queue>)>>,
+    listeners: DashMap<Scope, Vec<(u64, Arc<Queue>)>>,
     next_id: AtomicU64,
     count: AtomicUsize,
 }
@@ -142,18 +160,19 @@ struct Hub {
 impl EventHub {
     /// Follows one workspace, or all with `None`, from now on.
     #[must_use]
-    pub fn subscribe(&self, workspace: Option<WorkspaceId>) -> Subscription {
+    pub fn subscribe(&self, topic: Topic, workspace: Option<WorkspaceId>) -> Subscription {
+        let scope = (topic, workspace);
         let queue = Arc::new(Queue::default());
         let id = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
         self.inner
             .listeners
-            .entry(workspace)
+            .entry(scope)
             .or_default()
             .push((id, Arc::clone(&queue)));
         self.inner.count.fetch_add(1, Ordering::Relaxed);
         Subscription {
             hub: self.clone(),
-            workspace,
+            scope,
             id,
             queue,
         }
@@ -164,9 +183,10 @@ impl EventHub {
         if self.inner.count.load(Ordering::Relaxed) == 0 {
             return;
         }
+        let (topic, workspace) = (message.topic(), message.workspace());
         let message = Arc::new(message);
-        for scope in [Some(message.workspace()), None] {
-            let Some(listeners) = self.inner.listeners.get(&scope) else {
+        for scope in [Some(workspace), None] {
+            let Some(listeners) = self.inner.listeners.get(&(topic, scope)) else {
                 continue;
             };
             for (_, queue) in listeners.iter() {
@@ -187,8 +207,10 @@ impl EventHub {
     /// Tells those who follow these workspaces that another node may have recorded something for them.
     pub fn grown(&self, workspaces: &[WorkspaceId]) {
         for scope in workspaces.iter().copied().map(Some).chain([None]) {
-            if let Some(listeners) = self.inner.listeners.get(&scope) {
-                listeners.iter().for_each(|(_, queue)| queue.grow());
+            for topic in [Topic::Events, Topic::Feed] {
+                if let Some(listeners) = self.inner.listeners.get(&(topic, scope)) {
+                    listeners.iter().for_each(|(_, queue)| queue.grow());
+                }
             }
         }
     }
@@ -211,7 +233,7 @@ impl EventHub {
 #[derive(Debug)]
 pub struct Subscription {
     hub: EventHub,
-    workspace: Option<WorkspaceId>,
+    scope: Scope,
     id: u64,
     queue: Arc<Queue>,
 }
@@ -231,12 +253,12 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let inner = &self.hub.inner;
-        if let Some(mut listeners) = inner.listeners.get_mut(&self.workspace) {
+        if let Some(mut listeners) = inner.listeners.get_mut(&self.scope) {
             listeners.retain(|(id, _)| *id != self.id);
         }
         inner
             .listeners
-            .remove_if(&self.workspace, |_, listeners| listeners.is_empty());
+            .remove_if(&self.scope, |_, listeners| listeners.is_empty());
         inner.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -267,7 +289,10 @@ mod tests {
     async fn a_listener_hears_its_own_workspace_and_one_that_follows_all_hears_everything() {
         let hub = EventHub::default();
         let [one, other] = [WorkspaceId::mint(), WorkspaceId::mint()];
-        let (mut own, mut all) = (hub.subscribe(Some(one)), hub.subscribe(None));
+        let (mut own, mut all) = (
+            hub.subscribe(Topic::Feed, Some(one)),
+            hub.subscribe(Topic::Feed, None),
+        );
         hub.publish(message(other, 1));
         hub.publish(message(one, 2));
         assert_eq!(place(&own.next().await), Some(2));
@@ -284,8 +309,11 @@ mod tests {
     async fn only_those_concerned_hear_that_another_node_recorded_something() {
         let hub = EventHub::default();
         let [one, other] = [WorkspaceId::mint(), WorkspaceId::mint()];
-        let mut concerned = [hub.subscribe(Some(one)), hub.subscribe(None)];
-        let mut unconcerned = hub.subscribe(Some(other));
+        let mut concerned = [
+            hub.subscribe(Topic::Feed, Some(one)),
+            hub.subscribe(Topic::Feed, None),
+        ];
+        let mut unconcerned = hub.subscribe(Topic::Feed, Some(other));
         hub.grown(&[one]);
         hub.publish(message(other, 1));
         assert_eq!(place(&unconcerned.next().await), Some(1));
@@ -301,7 +329,7 @@ mod tests {
     async fn a_slow_listener_is_told_where_the_gap_is() {
         let hub = EventHub::default();
         let workspace = WorkspaceId::mint();
-        let mut slow = hub.subscribe(Some(workspace));
+        let mut slow = hub.subscribe(Topic::Feed, Some(workspace));
         let queued = i64::try_from(LISTENER_QUEUE).unwrap();
         (0..queued + 5).for_each(|place| hub.publish(message(workspace, place)));
         for expected in 0..queued {

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::dispatch::{A2aClient, ClientConfig, TargetGuard};
 use crate::domain::{DeliveryMode, ErrorClass, Idempotency, Json, Policy, RetryPolicy, TokenId};
-use crate::events::{EventHub, Notice};
+use crate::events::{EventHub, Notice, Topic};
 use crate::faults::Faults;
 use crate::persistence::{BatchLimits, GateLimits, PersistenceActor, PersistenceSettings};
 use crate::store::{
@@ -271,7 +271,7 @@ async fn what_was_accepted_without_anybody_knowing_is_taken_up_when_it_is_asked_
 #[actix::test]
 async fn listeners_are_told_that_something_may_have_been_committed_unseen() {
     let house = House::open("");
-    let mut listener = house.hub.subscribe(None);
+    let mut listener = house.hub.subscribe(Topic::Events, None);
     accepted_unknown(&house).await;
     while !matches!(listener.next().await, Notice::Lagged) {}
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::time::Duration;
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::answer::{self, inline, text};
 use super::error::{ApiError, Fault};
@@ -109,7 +110,8 @@ pub(crate) async fn stream_of(
     let tail = Tail::follow(&state.store, &state.events, Some(id), after).await?;
     let source = Source {
         tail,
-        stopping: state.stopping.clone(),
+        stopped: Box::pin(stopped(state.stopping.clone())),
+        quiet: Box::pin(sleep(KEEP_ALIVE)),
         vigil: Vigil::over(&request, member.principal, &state),
         looked: Instant::now(),
         ready: VecDeque::from([Bytes::from_static(b": ping\n\n")]),
@@ -145,7 +147,8 @@ fn last_event_id(request: &HttpRequest) -> Result<Option<Position>, ApiError> {
 
 struct Source {
     tail: Tail,
-    stopping: Stopping,
+    stopped: Pin<Box<dyn Future<Output = ()>>>,
+    quiet: Pin<Box<Sleep>>,
     vigil: Vigil,
     looked: Instant,
     ready: VecDeque<Bytes>,
@@ -164,19 +167,25 @@ impl Source {
         if let Some(ready) = self.ready.pop_front() {
             return Some(ready);
         }
+        self.quiet.as_mut().reset(Instant::now() + KEEP_ALIVE);
         tokio::select! {
-            () = self.stopping.wait() => None,
-            told = tokio::time::timeout(KEEP_ALIVE, self.tail.next()) => match told {
-                Err(_quiet) => Some(Bytes::from_static(b": ping\n\n")),
-                Ok(Ok(Told::Lagged)) => Some(Bytes::from_static(b": lagged\n\n")),
-                Ok(Ok(Told::Event(event))) => frame(&event),
-                Ok(Err(error)) => {
+            biased;
+            () = &mut self.stopped => None,
+            told = self.tail.next() => match told {
+                Ok(Told::Lagged) => Some(Bytes::from_static(b": lagged\n\n")),
+                Ok(Told::Event(event)) => frame(&event),
+                Err(error) => {
                     tracing::warn!(%error, "an event stream ended because it could not be read on");
                     None
                 }
             },
+            () = &mut self.quiet => Some(Bytes::from_static(b": ping\n\n")),
         }
     }
+}
+
+async fn stopped(stopping: Stopping) {
+    stopping.wait().await;
 }
 
 #[derive(Serialize)]

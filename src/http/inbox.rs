@@ -17,7 +17,7 @@ use crate::clock;
 use crate::domain::{
     ActivityId, ActivityType, EventName, FeedRow, Json, Position, WorkspaceId, WorkspaceStatus,
 };
-use crate::events::{Message, Notice, Subscription};
+use crate::events::{Message, Notice, Subscription, Topic};
 use crate::store::{Write, Written};
 
 /// The longest wait for a first message.
@@ -44,7 +44,7 @@ pub(crate) async fn inbox(
     member.must_exist(&state).await?;
     // Interest comes before the look, so that no message falls between the two.
     let mut subscription =
-        (!wait.is_zero()).then(|| state.events.subscribe(Some(member.workspace)));
+        (!wait.is_zero()).then(|| state.events.subscribe(Topic::Feed, Some(member.workspace)));
     let deadline = tokio::time::Instant::now() + wait;
     loop {
         let (acknowledged, rows) = state.store.inbox(member.workspace, limit).await?;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::domain::{Json, Position, Timestamp, WorkspaceId};
-use crate::events::{EventHub, Message, Notice, Subscription};
+use crate::events::{EventHub, Message, Notice, Subscription, Topic};
 use crate::store::{Error, EventView, Store};
 
 /// How many recorded events are read at once while catching up.
@@ -56,7 +56,7 @@ impl Tail {
         };
         Ok(Self {
             store: store.clone(),
-            subscription: hub.subscribe(scope),
+            subscription: hub.subscribe(Topic::Events, scope),
             scope,
             told,
             backlog: VecDeque::new(),
