@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::admission::admit;
@@ -71,6 +72,15 @@ pub(crate) async fn delegate(
     begin(&state, delegation, &order.target_as_sent).await
 }
 
+#[derive(Serialize)]
+struct Begun<'a> {
+    delegation_id: &'a DelegationId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_of: Option<DelegationId>,
+    status: &'static str,
+    target_id: &'a str,
+}
+
 /// Begins a delegation that was admitted, and says so.
 pub(crate) async fn begin(
     state: &AppState,
@@ -80,11 +90,13 @@ pub(crate) async fn begin(
     let id = delegation.terms.key.id.clone();
     match state.delegations.begin(delegation, target_as_sent).await? {
         Acceptance::Created { retry_of } => {
-            let mut body = json!({"delegation_id": id.to_string(), "status": "delegated", "target_id": target_as_sent});
-            if let (Some(earlier), Value::Object(members)) = (retry_of, &mut body) {
-                members.insert("retry_of".to_owned(), earlier.to_string().into());
-            }
-            answer::json(StatusCode::ACCEPTED, &body)
+            let begun = Begun {
+                delegation_id: &id,
+                retry_of,
+                status: "delegated",
+                target_id: target_as_sent,
+            };
+            answer::json(StatusCode::ACCEPTED, &begun)
         }
         Acceptance::Replayed { id, status } => answer::ok(&json!({
             "delegation_id": id.to_string(), "status": status.as_str(),
@@ -212,10 +224,19 @@ pub(crate) async fn update(
         .report(member.workspace, id, report)
         .await?;
     match reported {
-        Reported::Ended => answer::ok(&json!({"status": status, "delegation_id": text})),
+        Reported::Ended => answer::ok(&Ended {
+            delegation_id: &text,
+            status,
+        }),
         Reported::Repeat(ending) => answer::ok(&recorded(&ending, &text)),
         Reported::Contradiction(ending) => Err(already_ended(&ending, &text)),
     }
+}
+
+#[derive(Serialize)]
+struct Ended<'a> {
+    delegation_id: &'a str,
+    status: &'static str,
 }
 
 /// What is asked for comes too late; this is what is recorded.

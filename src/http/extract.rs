@@ -1,11 +1,13 @@
 //! What a request says of itself: who speaks, about which workspace, with which query.
 
+use std::borrow::Cow;
 use std::future::{Ready, ready};
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
+use futures_util::future::Either;
 use serde::Deserialize;
 
 use super::error::{ApiError, Door};
@@ -13,7 +15,9 @@ use super::state::AppState;
 use crate::auth::{Denied, Principal, bearer, resolve};
 use crate::domain::{DelegationId, WorkspaceId, sanitize};
 
-type Extracted<T> = Pin<Box<dyn Future<Output = Result<T, ApiError>>>>;
+type Awaited<T> = Pin<Box<dyn Future<Output = Result<T, ApiError>>>>;
+/// At once, where the gate found out who speaks.
+type Extracted<T> = Either<Ready<Result<T, ApiError>>, Awaited<T>>;
 
 /// The shared state, which the wiring put there.
 pub(crate) fn state(request: &HttpRequest) -> Result<web::Data<AppState>, ApiError> {
@@ -29,14 +33,16 @@ pub(crate) async fn principal(
     state: &AppState,
     door: Door,
 ) -> Result<Principal, ApiError> {
-    let known = request
-        .extensions_mut()
-        .remove::<Result<Principal, Denied>>();
-    let speaker = match known {
+    let speaker = match known(request) {
         Some(known) => known,
         None => speaker(request, state).await,
     };
     speaker.map_err(|denied| door.refuse(denied))
+}
+
+/// Who speaks, as the gate found out.
+fn known(request: &HttpRequest) -> Option<Result<Principal, Denied>> {
+    request.extensions_mut().remove()
 }
 
 /// Who speaks, found out anew.
@@ -87,9 +93,19 @@ struct PathIds {
     token_id: String,
 }
 
-fn path_ids(request: &HttpRequest) -> PathIds {
-    // Bytes that are no UTF-8 are nobody's id.
-    request.match_info().load().unwrap_or_default()
+/// One of them.
+fn path_id<'a>(
+    request: &'a HttpRequest,
+    name: &str,
+    decoded: fn(PathIds) -> String,
+) -> Cow<'a, str> {
+    let path = request.match_info();
+    if request.path().contains('%') {
+        // Bytes that are no UTF-8 are nobody's id.
+        Cow::Owned(decoded(path.load().unwrap_or_default()))
+    } else {
+        Cow::Borrowed(path.get(name).unwrap_or_default())
+    }
 }
 
 /// Somebody who may act for the workspace in the path. A path that names none is no workspace's own.
@@ -101,25 +117,35 @@ pub(crate) struct Party {
     pub(crate) workspace: Option<WorkspaceId>,
 }
 
+impl Party {
+    fn of(request: &HttpRequest, speaker: Result<Principal, Denied>) -> Result<Self, ApiError> {
+        let principal = speaker.map_err(|denied| Door::Workspace.refuse(denied))?;
+        let workspace = WorkspaceId::parse(&path_id(request, "id", |ids| ids.id));
+        match (principal, workspace) {
+            (Principal::Admin, _) => {}
+            (Principal::Workspace(_), Some(id)) if principal.may_act_for(id) => {}
+            (Principal::Workspace(_), _) => return Err(Door::Workspace.invalid()),
+        }
+        Ok(Self {
+            principal,
+            workspace,
+        })
+    }
+}
+
 impl FromRequest for Party {
     type Error = ApiError;
     type Future = Extracted<Self>;
 
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        if let Some(speaker) = known(request) {
+            return Either::Left(ready(Self::of(request, speaker)));
+        }
         let request = request.clone();
-        Box::pin(async move {
-            let principal = principal(&request, &*state(&request)?, Door::Workspace).await?;
-            let workspace = WorkspaceId::parse(&path_ids(&request).id);
-            match (principal, workspace) {
-                (Principal::Admin, _) => {}
-                (Principal::Workspace(_), Some(id)) if principal.may_act_for(id) => {}
-                (Principal::Workspace(_), _) => return Err(Door::Workspace.invalid()),
-            }
-            Ok(Self {
-                principal,
-                workspace,
-            })
-        })
+        Either::Right(Box::pin(async move {
+            let speaker = speaker(&request, &*state(&request)?).await;
+            Self::of(&request, speaker)
+        }))
     }
 }
 
@@ -147,23 +173,30 @@ impl Member {
 /// There is no such workspace, or none that the principal may know of.
 pub(crate) const NO_WORKSPACE: ApiError = ApiError::Missing("workspace not found");
 
+impl TryFrom<Party> for Member {
+    type Error = ApiError;
+
+    fn try_from(party: Party) -> Result<Self, ApiError> {
+        Ok(Self {
+            principal: party.principal,
+            workspace: party.workspace.ok_or(NO_WORKSPACE)?,
+        })
+    }
+}
+
 impl FromRequest for Member {
     type Error = ApiError;
     type Future = Extracted<Self>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let party = Party::from_request(request, payload);
-        Box::pin(async move {
-            let Party {
-                principal,
-                workspace,
-            } = party.await?;
-            let workspace = workspace.ok_or(NO_WORKSPACE)?;
-            Ok(Self {
-                principal,
-                workspace,
-            })
-        })
+        match Party::from_request(request, payload) {
+            Either::Left(party) => Either::Left(ready(party.into_inner().and_then(Self::try_from))),
+            Either::Right(party) => {
+                Either::Right(Box::pin(
+                    async move { party.await.and_then(Self::try_from) },
+                ))
+            }
+        }
     }
 }
 
@@ -173,7 +206,7 @@ pub(crate) struct Admin;
 
 impl FromRequest for Admin {
     type Error = ApiError;
-    type Future = Extracted<Self>;
+    type Future = Awaited<Self>;
 
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
         let request = request.clone();
@@ -192,7 +225,7 @@ pub(crate) struct Anybody(pub(crate) Principal);
 
 impl FromRequest for Anybody {
     type Error = ApiError;
-    type Future = Extracted<Self>;
+    type Future = Awaited<Self>;
 
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
         let request = request.clone();
@@ -211,7 +244,8 @@ impl FromRequest for PathWorkspace {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        ready(Ok(Self(WorkspaceId::parse(&path_ids(request).id))))
+        let id = path_id(request, "id", |ids| ids.id);
+        ready(Ok(Self(WorkspaceId::parse(&id))))
     }
 }
 
@@ -223,7 +257,7 @@ impl FromRequest for PathDelegation {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        let text = path_ids(request).delegation_id;
+        let text = path_id(request, "delegation_id", |ids| ids.delegation_id);
         ready(Ok(Self(DelegationId::from_text(&sanitize(&text)))))
     }
 }
@@ -236,7 +270,8 @@ impl FromRequest for PathToken {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        ready(Ok(Self(path_ids(request).token_id)))
+        let id = path_id(request, "token_id", |ids| ids.token_id);
+        ready(Ok(Self(id.into_owned())))
     }
 }
 

@@ -127,12 +127,9 @@ fn app(
         .app_data(shared.state)
         .app_data(shared.rate)
         .configure(routes)
-        .wrap(from_fn(middleware::security_headers))
-        .wrap(from_fn(middleware::measure))
-        .wrap(from_fn(middleware::limit_rate))
+        .wrap(from_fn(middleware::inside))
         .wrap(middleware::cors(origins))
-        .wrap(from_fn(middleware::origin_guard))
-        .wrap(from_fn(middleware::catch_panics))
+        .wrap(from_fn(middleware::outside))
 }
 
 /// A path whose other methods are answered like paths that do not exist (contract §1.2).
@@ -171,13 +168,13 @@ fn workspace_routes(config: &mut ServiceConfig) {
                 .route(reports(web::delete().to(workspaces::remove))),
         )
         .service(at("/delegate").route(begins(web::post().to(delegations::delegate))))
-        .service(at("/delegations").route(web::get().to(delegation_views::list)))
-        .service(at("/delegations/record").route(begins(web::post().to(delegations::record))))
-        .service(at("/delegations/{delegation_id}").route(web::get().to(delegation_views::get)))
         .service(
             at("/delegations/{delegation_id}/update")
                 .route(reports(web::post().to(delegations::update))),
         )
+        .service(at("/delegations").route(web::get().to(delegation_views::list)))
+        .service(at("/delegations/record").route(begins(web::post().to(delegations::record))))
+        .service(at("/delegations/{delegation_id}").route(web::get().to(delegation_views::get)))
         .service(
             at("/delegations/{delegation_id}/heartbeat")
                 .route(reports(web::post().to(steering::heartbeat))),

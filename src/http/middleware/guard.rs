@@ -11,7 +11,6 @@ use actix_web::http::header::{
     X_FRAME_OPTIONS,
 };
 use actix_web::http::{Method, StatusCode};
-use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, web};
 
 use crate::http::state::AppState;
@@ -35,9 +34,9 @@ pub(crate) fn own_or_allowed(origin: &[u8], headers: &HeaderMap, allowed: &[Stri
 }
 
 /// A request from a foreign origin: 403 with an empty body.
-pub(crate) async fn origin_guard<B: MessageBody>(
+pub(super) async fn origin_guard<B: MessageBody>(
     request: ServiceRequest,
-    next: Next<B>,
+    next: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<B>, Error>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let allowed = {
         let state = request.app_data::<web::Data<AppState>>();
@@ -47,7 +46,7 @@ pub(crate) async fn origin_guard<B: MessageBody>(
     };
     let asks = request.method() == Method::OPTIONS;
     if allowed {
-        let mut response = next.call(request).await?;
+        let mut response = next(request).await?;
         // Nothing but a preflight is answered 200 to OPTIONS, and it has no content.
         if asks && response.status() == StatusCode::OK {
             *response.response_mut().status_mut() = StatusCode::NO_CONTENT;
@@ -89,12 +88,12 @@ const API: [&str; 6] = [
 ];
 
 /// The headers that keep browsers from doing harm with an answer.
-pub(crate) async fn security_headers<B: MessageBody>(
+pub(super) async fn security_headers<B: MessageBody>(
     request: ServiceRequest,
-    next: Next<B>,
+    next: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<B>, Error>,
 ) -> Result<ServiceResponse<B>, Error> {
     let api = API.iter().any(|prefix| request.path().starts_with(prefix));
-    let mut response = next.call(request).await?;
+    let mut response = next(request).await?;
     let policy = if api {
         "default-src 'self'"
     } else {

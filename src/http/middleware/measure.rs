@@ -10,7 +10,6 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::http::{Method, StatusCode};
-use actix_web::middleware::Next;
 use futures_util::FutureExt as _;
 use metrics::{Counter, Histogram};
 use tokio::time::Instant;
@@ -32,12 +31,12 @@ fn label(method: &Method) -> &'static str {
 }
 
 /// `baton_http_requests_total{method,path,status}` and the time to the head of the answer.
-pub(crate) async fn measure<B: MessageBody>(
+pub(super) async fn measure<B: MessageBody>(
     request: ServiceRequest,
-    next: Next<B>,
+    next: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<B>, Error>,
 ) -> Result<ServiceResponse<B>, Error> {
     let (began, method) = (Instant::now(), label(request.method()));
-    let answer = next.call(request).await;
+    let answer = next(request).await;
     let (path, status) = match &answer {
         Ok(response) => (
             response
@@ -108,16 +107,16 @@ fn comes_again<B>(answer: &Result<ServiceResponse<B>, Error>) -> bool {
 }
 
 /// A panic in a handler is this request's alone.
-pub(crate) async fn catch_panics<B: MessageBody>(
+pub(super) async fn catch_panics<B: MessageBody>(
     request: ServiceRequest,
-    next: Next<B>,
+    next: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<B>, Error>,
 ) -> Result<ServiceResponse<B>, Error> {
-    let route = request.path().to_owned();
-    match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+    let uri = request.uri().clone();
+    match AssertUnwindSafe(next(request)).catch_unwind().await {
         Ok(answer) => answer,
         Err(_payload) => {
             metrics::counter!("baton_http_panics_total").increment(1);
-            tracing::error!(http.path = route, "a handler panicked");
+            tracing::error!(http.path = uri.path(), "a handler panicked");
             Err(ApiError::Internal.into())
         }
     }

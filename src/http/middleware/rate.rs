@@ -9,7 +9,6 @@ use std::time::Duration;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
-use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError as _, web};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
@@ -104,17 +103,15 @@ impl Allowance {
 }
 
 /// Lets a request pass, or answers it with 429.
-pub(crate) async fn limit_rate<B: MessageBody>(
-    limit: web::Data<RateLimit>,
+pub(super) async fn limit_rate<B: MessageBody>(
     request: ServiceRequest,
-    next: Next<B>,
+    next: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<B>, Error>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let peer = request.peer_addr().map(|address| address.ip());
-    let Some(allowance) = limit.check(peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into())) else {
-        return next
-            .call(request)
-            .await
-            .map(ServiceResponse::map_into_left_body);
+    let peer = peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    let limit = request.app_data::<web::Data<RateLimit>>();
+    let Some(allowance) = limit.and_then(|limit| limit.check(peer)) else {
+        return next(request).await.map(ServiceResponse::map_into_left_body);
     };
     let mut response = if allowance.refused {
         let refusal = ApiError::TooMany {
@@ -126,7 +123,7 @@ pub(crate) async fn limit_rate<B: MessageBody>(
             .into_response(refusal.error_response())
             .map_into_right_body()
     } else {
-        next.call(request).await?.map_into_left_body()
+        next(request).await?.map_into_left_body()
     };
     allowance.show(response.headers_mut());
     Ok(response)
