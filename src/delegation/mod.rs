@@ -263,13 +263,11 @@ impl Delegations {
             id,
         };
         let event = Event::Reported(report);
-        if let Some(actor) = self.actor(&own) {
+        let live = self.registry.actors.get(&own);
+        let handed = live.map(|live| hand(&live.actor, &event, None));
+        if let Some(answer) = handed {
             // What is in a mailbox goes on by itself.
-            match self
-                .persistence
-                .unless_away(hand(&actor, &event, None))
-                .await
-            {
+            match self.persistence.unless_away(answer).await {
                 Some(Ok(told)) => return told.and_then(reported),
                 None => return Err(Error::UNAVAILABLE),
                 // It died, or was about to go: whoever comes next is told.
@@ -386,7 +384,8 @@ impl Delegations {
     }
 
     async fn find(&self, key: &DelegationKey) -> Result<Option<Addr<DelegationActor>>, Error> {
-        if let Some(actor) = self.actor(key) {
+        let live = self.registry.actors.get(key).map(|live| live.actor.clone());
+        if let Some(actor) = live.filter(Addr::connected) {
             return Ok(Some(actor));
         }
         let (reply, answer) = oneshot::channel();
@@ -395,12 +394,6 @@ impl Delegations {
             reply,
         });
         answer.await.unwrap_or(Err(Error::UNAVAILABLE))
-    }
-
-    /// The actor of a delegation, if one is alive.
-    fn actor(&self, key: &DelegationKey) -> Option<Addr<DelegationActor>> {
-        let live = self.registry.actors.get(key)?;
-        Some(live.actor.clone()).filter(Addr::connected)
     }
 
     /// Sends nothing more, and waits until no call to a target is in flight.
