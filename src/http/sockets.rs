@@ -233,7 +233,7 @@ mod tests {
         let workspace = WorkspaceId::mint();
         let mut event = Shown {
             position: None,
-            name: "WORKSPACE_HEARTBEAT".to_owned(),
+            name: "WORKSPACE_HEARTBEAT".into(),
             workspace: Some(workspace),
             payload: Some(Json("{}".into())),
             at: Timestamp(0),

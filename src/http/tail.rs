@@ -1,5 +1,6 @@
 //! Recorded and broadcast events as one stream without a gap and without a repetition.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use crate::domain::{Json, Position, Timestamp, WorkspaceId};
@@ -14,7 +15,7 @@ const PAGE: usize = 256;
 pub(crate) struct Shown {
     /// Its place, when recorded.
     pub(crate) position: Option<Position>,
-    pub(crate) name: String,
+    pub(crate) name: Cow<'static, str>,
     pub(crate) workspace: Option<WorkspaceId>,
     pub(crate) payload: Option<Json>,
     pub(crate) at: Timestamp,
@@ -127,7 +128,7 @@ impl Tail {
         }
         Some(Shown {
             position: place.map(|place| place.position),
-            name: name.as_str().to_owned(),
+            name: name.as_str().into(),
             workspace: Some(*workspace),
             payload: Some(payload.clone()),
             at: *at,
@@ -138,7 +139,7 @@ impl Tail {
 fn recorded(event: EventView) -> Shown {
     Shown {
         position: Some(event.position),
-        name: event.name,
+        name: event.name.into(),
         workspace: event.workspace,
         payload: event.payload,
         at: event.created_at,
