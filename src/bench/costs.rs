@@ -82,7 +82,7 @@ pub(super) fn float(count: u64) -> f64 {
 
 async fn commits(server: &Server) -> anyhow::Result<f64> {
     let metrics = Call::get("/metrics".to_owned(), &http::bearer(&server.admin_token)?)?;
-    let answer = http::Connection::to(server.address)?.send(&metrics).await?;
+    let answer = http::Connection::to(server.address).send(&metrics).await?;
     let text = String::from_utf8_lossy(&answer.body);
     let lines = text.lines();
     let counts = lines.filter_map(|line| line.strip_prefix("baton_commit_seconds_count"));

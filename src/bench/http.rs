@@ -1,23 +1,26 @@
-//! Requests over one kept connection, as cheaply as a library allows: load and service share the machine.
+//! Requests over one kept connection, as cheaply as can be: load and service share the machine.
 
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{AUTHORIZATION, HOST, HeaderValue, RETRY_AFTER};
-use hyper::{Method, Request, Response, Uri};
-use hyper_util::rt::TokioIo;
+use bytes::{Buf as _, Bytes, BytesMut};
+use httparse::{EMPTY_HEADER, Status};
+use hyper::Method;
+use hyper::header::HeaderValue;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+/// Room for the answer to most requests.
+const ROOM: usize = 4096;
+/// The most headers of an answer.
+const HEADERS: usize = 32;
 
 /// A request that is ready to be sent, any number of times.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) method: Method,
-    pub(super) path: Uri,
+    pub(super) path: String,
     pub(super) authorization: HeaderValue,
     pub(super) body: Bytes,
 }
@@ -28,9 +31,10 @@ impl Call {
         authorization: &HeaderValue,
         body: impl Into<Bytes>,
     ) -> anyhow::Result<Self> {
+        anyhow::ensure!(path.starts_with('/'), "{path} is no path");
         Ok(Self {
             method: Method::POST,
-            path: Uri::from_maybe_shared(Bytes::from(path))?,
+            path,
             authorization: authorization.clone(),
             body: body.into(),
         })
@@ -63,74 +67,132 @@ impl Answer {
     }
 }
 
+/// How an answer begins.
+pub(super) struct Head {
+    pub(super) status: u16,
+    retry_after: bool,
+    length: usize,
+}
+
 /// A connection that carries one request at a time, opened anew when the server closed it.
 pub(super) struct Connection {
     address: SocketAddr,
-    host: HeaderValue,
-    sender: Option<SendRequest<Full<Bytes>>>,
+    stream: Option<TcpStream>,
+    request: Vec<u8>,
+    /// What came and has not been read yet.
+    pub(super) received: BytesMut,
 }
 
 impl Connection {
-    pub(super) fn to(address: SocketAddr) -> anyhow::Result<Self> {
-        Ok(Self {
+    pub(super) fn to(address: SocketAddr) -> Self {
+        Self {
             address,
-            host: HeaderValue::try_from(address.to_string())?,
-            sender: None,
-        })
+            stream: None,
+            request: Vec::new(),
+            received: BytesMut::new(),
+        }
     }
 
     pub(super) async fn send(&mut self, call: &Call) -> anyhow::Result<Answer> {
-        let kept = self.sender.is_some();
-        let response = match self.begin(call).await {
+        let kept = self.stream.is_some();
+        match self.exchange(call).await {
             // The server closes what is quiet for long, perhaps in this moment: as any client, ask once more.
-            Err(_closed) if kept && call.method == Method::GET => self.begin(call).await?,
-            response => response?,
-        };
-        let (head, body) = response.into_parts();
-        let body = body.collect().await;
-        if body.is_err() {
-            self.sender = None;
+            Err(_closed) if kept && call.method == Method::GET => self.exchange(call).await,
+            answer => answer,
+        }
+    }
+
+    async fn exchange(&mut self, call: &Call) -> anyhow::Result<Answer> {
+        let head = self.begin(call).await?;
+        while self.received.len() < head.length {
+            self.read_on().await?;
         }
         Ok(Answer {
-            status: head.status.as_u16(),
-            retry_after: head.headers.contains_key(RETRY_AFTER),
-            body: body?.to_bytes(),
+            status: head.status,
+            retry_after: head.retry_after,
+            body: self.received.split_to(head.length).freeze(),
         })
     }
 
     /// Sends the request and leaves the body of the answer to be read.
-    pub(super) async fn begin(&mut self, call: &Call) -> anyhow::Result<Response<Incoming>> {
-        let mut request = Request::new(Full::new(call.body.clone()));
-        *request.method_mut() = call.method.clone();
-        *request.uri_mut() = call.path.clone();
-        request.headers_mut().insert(HOST, self.host.clone());
-        request
-            .headers_mut()
-            .insert(AUTHORIZATION, call.authorization.clone());
-        let sender = self.sender().await?;
-        let response = sender.send_request(request).await;
-        if response.is_err() {
-            self.sender = None;
+    pub(super) async fn begin(&mut self, call: &Call) -> anyhow::Result<Head> {
+        self.open().await?;
+        self.request.clear();
+        for part in [
+            call.method.as_str().as_bytes(),
+            b" ",
+            call.path.as_bytes(),
+            b" HTTP/1.1\r\nhost: ",
+            self.address.to_string().as_bytes(),
+            b"\r\nauthorization: ",
+            call.authorization.as_bytes(),
+            b"\r\ncontent-length: ",
+            call.body.len().to_string().as_bytes(),
+            b"\r\n\r\n",
+            &call.body,
+        ] {
+            self.request.extend_from_slice(part);
         }
-        Ok(response?)
+        if let Some(stream) = &mut self.stream
+            && let Err(error) = stream.write_all(&self.request).await
+        {
+            self.stream = None;
+            return Err(error.into());
+        }
+        loop {
+            self.read_on().await?;
+            if let Some(head) = self.head()? {
+                return Ok(head);
+            }
+        }
+    }
+
+    /// Takes the head of an answer out of what came, once it is whole.
+    fn head(&mut self) -> anyhow::Result<Option<Head>> {
+        let mut headers = [EMPTY_HEADER; HEADERS];
+        let mut response = httparse::Response::new(&mut headers);
+        let Status::Complete(end) = response.parse(&self.received)? else {
+            return Ok(None);
+        };
+        let status = response.code.context("an answer has a status")?;
+        let mut head = Head {
+            status,
+            retry_after: false,
+            length: 0,
+        };
+        for header in response.headers {
+            if header.name.eq_ignore_ascii_case("content-length") {
+                head.length = std::str::from_utf8(header.value)?.parse()?;
+            }
+            head.retry_after |= header.name.eq_ignore_ascii_case("retry-after");
+        }
+        self.received.advance(end);
+        Ok(Some(head))
+    }
+
+    /// Reads what comes next.
+    pub(super) async fn read_on(&mut self) -> anyhow::Result<()> {
+        let stream = self.stream.as_mut().context("the connection was closed")?;
+        self.received.reserve(ROOM);
+        let read = stream.read_buf(&mut self.received).await;
+        if !matches!(read, Ok(1..)) {
+            self.stream = None;
+            anyhow::bail!("the connection was closed: {read:?}");
+        }
+        Ok(())
     }
 
     /// Opens the connection, if it is not.
-    pub(super) async fn sender(&mut self) -> anyhow::Result<&mut SendRequest<Full<Bytes>>> {
-        if let Some(sender) = &mut self.sender
-            && sender.ready().await.is_err()
-        {
-            self.sender = None;
-        }
-        if self.sender.is_none() {
+    pub(super) async fn open(&mut self) -> anyhow::Result<()> {
+        // Nothing can have come unasked but its end.
+        let ended = |stream: &TcpStream| stream.try_read(&mut [0]).is_ok();
+        if self.stream.as_ref().is_none_or(ended) {
             let stream = TcpStream::connect(self.address).await?;
             stream.set_nodelay(true)?;
-            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            // Whoever sends next learns that it ended.
-            actix_web::rt::spawn(connection);
-            self.sender = Some(sender);
+            self.stream = Some(stream);
+            self.received.clear();
         }
-        self.sender.as_mut().context("the connection was closed")
+        Ok(())
     }
 
     /// Sends what must succeed, and reads the answer.

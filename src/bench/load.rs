@@ -163,8 +163,8 @@ impl Schedule {
 pub(super) async fn drive<S: Source>(source: &S, load: Load) -> anyhow::Result<Tally> {
     let mut connections = Vec::new();
     for _ in 0..load.clients {
-        let mut connection = Connection::to(load.address)?;
-        connection.sender().await?;
+        let mut connection = Connection::to(load.address);
+        connection.open().await?;
         connections.push(connection);
     }
     let tally = Rc::new(RefCell::new(Tally::new()?));

@@ -63,7 +63,7 @@ impl Rig {
     ) -> anyhow::Result<Self> {
         let server = Server::start(kind, options, config)?;
         let admin = http::bearer(&server.admin_token)?;
-        let mut connection = Connection::to(server.address)?;
+        let mut connection = Connection::to(server.address);
         let root = create(&mut connection, &admin, json!({"name": "bench"})).await?;
         let mut member = async |name: String, url: Option<&str>| {
             let mut body = json!({"name": name, "parent_id": root.id, "url": url});
@@ -121,7 +121,7 @@ impl Rig {
         // Nobody wants to read it all first.
         let path = format!("/workspaces/{one}/activity/ack");
         let acknowledge = Call::post(path, &token, EVERYTHING)?;
-        let answer = Connection::to(self.server.address)?
+        let answer = Connection::to(self.server.address)
             .send(&acknowledge)
             .await?;
         anyhow::ensure!(
@@ -152,7 +152,7 @@ pub(super) async fn past_of(rig: &Rig, seat: &Seat, ended: bool) -> anyhow::Resu
         caller: seat.id.clone(),
         id: Uuid::new_v4().to_string(),
     };
-    let mut connection = Connection::to(rig.server.address)?;
+    let mut connection = Connection::to(rig.server.address);
     let text = "x".repeat(200);
     let record = json!({"target_id": rig.bystander, "task": text, "delegation_id": original.id});
     let path = format!("/workspaces/{}/delegations", seat.id);

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use http_body_util::BodyExt as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -154,41 +153,32 @@ pub(super) async fn watch(
 }
 
 /// A workspace's events as they come.
-struct Stream {
-    body: hyper::body::Incoming,
-    received: Vec<u8>,
-    // Dropped, it would close the connection.
-    _connection: Connection,
-}
+struct Stream(Connection);
 
 impl Stream {
     async fn open(address: SocketAddr, seat: &Seat) -> anyhow::Result<Self> {
         let path = format!("/workspaces/{}/events/stream", seat.id);
-        let mut connection = Connection::to(address)?;
-        let response = connection.begin(&Call::get(path, &seat.token)?).await?;
+        let mut connection = Connection::to(address);
+        let answer = connection.begin(&Call::get(path, &seat.token)?).await?;
         anyhow::ensure!(
-            response.status().is_success(),
+            matches!(answer.status, 200..=299),
             "a stream of events answered {}",
-            response.status()
+            answer.status
         );
-        Ok(Self {
-            body: response.into_body(),
-            received: Vec::new(),
-            _connection: connection,
-        })
+        Ok(Self(connection))
     }
 
-    /// The next blocks that are whole; none when the stream has ended.
+    /// The next blocks that are whole; none when the stream has ended. No block is cut by a chunk, whose size is a line
+    /// that says nothing.
     async fn next(&mut self) -> Option<String> {
         loop {
-            let frame = self.body.frame().await?.ok()?;
-            self.received.extend_from_slice(frame.data_ref()?);
-            let end = self.received.windows(2).rposition(|two| two == b"\n\n");
+            let received = &mut self.0.received;
+            let end = received.windows(2).rposition(|two| two == b"\n\n");
             if let Some(end) = end {
-                let rest = self.received.split_off(end + 2);
-                let whole = std::mem::replace(&mut self.received, rest);
-                return String::from_utf8(whole).ok();
+                let whole = received.split_to(end + 2);
+                return String::from_utf8(whole.into()).ok();
             }
+            self.0.read_on().await.ok()?;
         }
     }
 
@@ -220,7 +210,7 @@ fn is_ending(line: &str) -> bool {
 
 /// Acknowledges what was seen, once a second at most.
 struct Acknowledging {
-    connection: Option<Connection>,
+    connection: Connection,
     due: Option<String>,
     last: Instant,
 }
@@ -228,7 +218,7 @@ struct Acknowledging {
 impl Acknowledging {
     fn of(address: SocketAddr) -> Self {
         Self {
-            connection: Connection::to(address).ok(),
+            connection: Connection::to(address),
             due: None,
             last: Instant::now(),
         }
@@ -239,8 +229,8 @@ impl Acknowledging {
             return;
         }
         self.last = Instant::now();
-        if let (Some(connection), Some(place)) = (&mut self.connection, self.due.take()) {
-            acknowledge(connection, seat, &place).await;
+        if let Some(place) = self.due.take() {
+            acknowledge(&mut self.connection, seat, &place).await;
         }
     }
 }
@@ -255,7 +245,7 @@ async fn acknowledge(connection: &mut Connection, seat: &Seat, place: &str) {
 
 /// Looks into an inbox, waiting, and acknowledges each time what was there; until the server has gone.
 async fn empty(address: SocketAddr, seat: Seat, sight: Rc<Sight>) -> anyhow::Result<()> {
-    let mut connection = Connection::to(address)?;
+    let mut connection = Connection::to(address);
     let path = format!("/workspaces/{}/inbox?wait=30&limit=500", seat.id);
     let look = Call::get(path, &seat.token)?;
     loop {

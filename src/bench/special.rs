@@ -111,7 +111,7 @@ async fn meanwhile(
 async fn count(rig: &Rig, status: &str) -> anyhow::Result<u64> {
     let admin = http::bearer(&rig.server.admin_token)?;
     let call = Call::get("/admin/delegations/stats".to_owned(), &admin)?;
-    let counts = Connection::to(rig.server.address)?.ask(&call).await?;
+    let counts = Connection::to(rig.server.address).ask(&call).await?;
     let count = counts.get(status).and_then(Value::as_u64);
     count.context("a status of which there are some")
 }
@@ -201,7 +201,7 @@ async fn recovery(stand: &Stand) -> anyhow::Result<Duration> {
         anyhow::bail!("an overload consists of delegations");
     };
     let ended = Instant::now();
-    let mut connection = Connection::to(stand.rig.server.address)?;
+    let mut connection = Connection::to(stand.rig.server.address);
     let (mut in_a_row, mut since) = (0, ended);
     while in_a_row < RECOVERED {
         anyhow::ensure!(ended.elapsed() < PATIENCE, "the server did not recover");
@@ -229,7 +229,7 @@ pub(super) async fn idle(options: &BenchOptions, config: &Config) -> anyhow::Res
         server.while_stopped(|_database| Ok(()))?;
         let admin = http::bearer(&server.admin_token)?;
         let health = Call::get("/health".to_owned(), &admin)?;
-        Connection::to(server.address)?.ask(&health).await?;
+        Connection::to(server.address).ask(&health).await?;
         let healthy = begun.elapsed();
         let own = server.own.as_ref();
         let own = own.context("this workload needs a server of its own, not --url")?;

@@ -187,7 +187,7 @@ impl Asking {
     /// Feeds with one message, asked for what came after it.
     async fn of_feeds(rig: Rc<Rig>) -> anyhow::Result<Self> {
         let mut calls = Vec::new();
-        let mut connection = Connection::to(rig.server.address)?;
+        let mut connection = Connection::to(rig.server.address);
         for (number, seat) in rig.seats.iter().enumerate() {
             end_one(&rig, number, &mut connection).await?;
             let path = format!("/workspaces/{}/activity?type=a2a_receive", seat.id);
@@ -218,7 +218,7 @@ impl Asking {
     /// Inboxes with nothing that is not acknowledged.
     async fn of_inboxes(rig: Rc<Rig>) -> anyhow::Result<Self> {
         let mut calls = Vec::new();
-        let mut connection = Connection::to(rig.server.address)?;
+        let mut connection = Connection::to(rig.server.address);
         for (number, seat) in rig.seats.iter().enumerate() {
             end_one(&rig, number, &mut connection).await?;
             let path = format!("/workspaces/{}/activity/ack", seat.id);
