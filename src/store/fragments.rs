@@ -1,12 +1,14 @@
 //! Pieces of SQL that the query builder cannot say, or would bind where an index needs a literal: a partial index is
 //! used only when its condition stands in the statement itself. Each has a fixed text, so statements stay prepared.
 
+use std::marker::PhantomData;
+
 use diesel::backend::Backend;
 use diesel::expression::{
     AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate,
 };
 use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_builder::{AsChangeset, AstPass, Query, QueryFragment, QueryId};
 use diesel::query_dsl::RunQueryDsl;
 use diesel::result::QueryResult;
 use diesel::serialize::ToSql;
@@ -14,6 +16,7 @@ use diesel::sql_types::{BigInt, Binary, Bool, HasSqlType, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
 use super::TokenUse;
+use super::schema::delegations;
 use super::types::{DbJson, DbTs, DbUuid, Id, J, Ts};
 use crate::domain::ActivityType;
 
@@ -84,6 +87,9 @@ extern "SQL" {
     fn kept_instant(new: Nullable<DbTs>, old: Nullable<DbTs>) -> Nullable<DbTs>;
     /// Tells whoever listens on a channel, when the transaction is committed.
     fn pg_notify(channel: Text, payload: Text) -> Nullable<Text>;
+    /// Keeps a word when there is no new one.
+    #[sql_name = "coalesce"]
+    fn kept_word(new: Nullable<Text>, old: Text) -> Text;
     /// Keeps bytes when there are no new ones.
     #[sql_name = "coalesce"]
     fn kept_bytes(new: Nullable<Binary>, old: Nullable<Binary>) -> Nullable<Binary>;
@@ -255,6 +261,54 @@ where
             ") AS used WHERE token_hash = used.column1 AND revoked_at IS NULL \
              AND (last_used_at IS NULL OR last_used_at < used.column2)",
         );
+        Ok(())
+    }
+}
+
+/// An `UPDATE` of delegations that answers with their numbers and is prepared once: Diesel's own is prepared anew each
+/// time. `Text` stands for its text, which must always be the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Change<Text, Set, Filter> {
+    set: Set,
+    filter: Filter,
+    _text: PhantomData<Text>,
+}
+
+impl<Text, Set, Filter> Change<Text, Set, Filter> {
+    pub(crate) fn new<Changes>(_: Text, filter: Filter, changes: Changes) -> Self
+    where
+        Changes: AsChangeset<Target = delegations::table, Changeset = Set>,
+        Filter: AppearsOnTable<delegations::table>,
+    {
+        Self {
+            set: changes.as_changeset(),
+            filter,
+            _text: PhantomData,
+        }
+    }
+}
+
+impl<Text: 'static, Set, Filter> QueryId for Change<Text, Set, Filter> {
+    type QueryId = Text;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+impl<Text, Set, Filter> Query for Change<Text, Set, Filter> {
+    type SqlType = BigInt;
+}
+impl<Text, Set, Filter, Conn> RunQueryDsl<Conn> for Change<Text, Set, Filter> {}
+
+impl<Db, Text, Set, Filter> QueryFragment<Db> for Change<Text, Set, Filter>
+where
+    Db: Backend,
+    Set: QueryFragment<Db>,
+    Filter: QueryFragment<Db>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_sql("UPDATE delegations SET ");
+        self.set.walk_ast(out.reborrow())?;
+        out.push_sql(" WHERE ");
+        self.filter.walk_ast(out.reborrow())?;
+        out.push_sql(" RETURNING delegations.number");
         Ok(())
     }
 }

@@ -11,7 +11,8 @@ macro_rules! write_delegations {
             };
             use crate::store::batch::{Batch, Item};
             use crate::store::fragments::{
-                GaveKeyBack, HistoryWith, HoldsKey, LivesOr, kept_bytes, kept_instant,
+                Change, GaveKeyBack, HistoryWith, HoldsKey, LivesOr, kept_bytes, kept_instant,
+                kept_word,
             };
             use crate::store::history::{history_entry, history_json, is_kept};
             use crate::store::life::{
@@ -21,6 +22,13 @@ macro_rules! write_delegations {
             use crate::store::standing::EndColumns;
             use crate::store::types::{Id, Ts};
             use crate::store::{Acceptance, Error, Written};
+
+            /// The text of the change of a delegation that goes on.
+            #[derive(Debug)]
+            struct Goes;
+            /// The text of the change that ends a delegation, or adds to an ended one.
+            #[derive(Debug)]
+            struct Ends;
 
             type Holder = (String, String, Option<Vec<u8>>, Ts, Option<String>);
 
@@ -157,27 +165,32 @@ macro_rules! write_delegations {
                     .then(|| history_json(&history_entry(&advance.life, advance.at)));
                 let ends = advance.life.status().is_terminal();
                 // What has ended never lives again.
-                let target = d::table
-                    .find(place.clone())
-                    .filter(d::revision.eq(advance.revision.0.saturating_sub(1)))
-                    .filter(d::incarnation.le(incarnation))
-                    .filter(LivesOr(ends));
+                let target = d::caller_id
+                    .eq(place.0)
+                    .and(d::delegation_id.eq(place.1.clone()))
+                    .and(d::revision.eq(advance.revision.0.saturating_sub(1)))
+                    .and(d::incarnation.le(incarnation))
+                    .and(LivesOr(ends));
                 let change = (
                     LifeColumns::of(&advance.life),
-                    ends.then(|| EndColumns::of(&advance.life)),
                     d::last_heartbeat.eq(kept_instant(heard_at(&advance.life), d::last_heartbeat)),
                     d::result_raw.eq(kept_bytes(advance.raw_reply.as_deref(), d::result_raw)),
                     d::history.eq(HistoryWith::new(entry)),
                     d::revision.eq(advance.revision.0),
                     d::incarnation.eq(incarnation),
                     d::updated_at.eq(Ts::from(advance.at)),
-                    advance.feed.reply.is_some().then(|| d::reply.eq("written")),
+                    d::reply.eq(kept_word(
+                        advance.feed.reply.is_some().then_some("written"),
+                        d::reply,
+                    )),
                 );
-                let number: Option<i64> = diesel::update(target)
-                    .set(change)
-                    .returning(d::number)
-                    .get_result(conn)
-                    .optional()?;
+                let number: Option<i64> = if ends {
+                    let end = EndColumns::of(&advance.life);
+                    Change::new(Ends, target, (change, end)).get_result(conn)
+                } else {
+                    Change::new(Goes, target, change).get_result(conn)
+                }
+                .optional()?;
                 if let Some(number) = number {
                     batch.advanced(advance, Some(Position(number)));
                     return Ok(Written::Advanced);
