@@ -89,7 +89,7 @@ pub(super) mod postgres {
 
     /// Commits beginnings and changes of different delegations in one statement; with other writes, or to be watched, in
     /// one transaction. None when these writes are not to be stored so.
-    fn commit_folded(
+    fn commit_whole(
         conn: &mut PgConnection,
         session: &mut Session,
         writes: &[Write],
@@ -120,7 +120,7 @@ pub(super) mod postgres {
         run: &Run<'a>,
     ) -> Result<Attempt, Error> {
         let number = places(writes);
-        let mut batch = Batch::new(writes, Manner::Guarded, session.lease.node(), Position(0));
+        let mut batch = Batch::new(writes, Manner::Whole, session.lease.node(), Position(0));
         batch.take_run(run);
         let payload = telling::payload(&batch, writes, session.number);
         let before = folded::write(conn, run, &batch, Places::Take(number), payload.as_deref())?;
@@ -146,7 +146,7 @@ pub(super) mod postgres {
         let span = leases::prove(conn, node, renewal, Some(places(writes)))?;
         session.progressed();
         let before = span.map_or(Position(0), |span| span.before);
-        let mut batch = Batch::new(writes, Manner::Guarded, node, before);
+        let mut batch = Batch::new(writes, Manner::Whole, node, before);
         commit::apply_all(conn, session, run.rest.iter().copied(), &mut batch)?;
         batch.take_run(run);
         let payload = telling::payload(&batch, writes, session.number);
@@ -206,6 +206,7 @@ pub(super) mod sqlite {
     use diesel::prelude::*;
 
     use crate::domain::NodeId;
+    use crate::store::batch::Manner;
     use crate::store::fragments::GoneNodes;
     use crate::store::rows::{ActivityRow, EventRow};
     use crate::store::schema::{activity_logs, feed_position, nodes, structure_events};
@@ -274,14 +275,21 @@ pub(super) mod sqlite {
             .optional()?)
     }
 
-    /// A prepared statement for each write costs less here than one for many, and nothing on the way.
-    const fn commit_folded(
-        _: &mut SqliteConnection,
-        _: &mut Session,
-        _: &[Write],
-        _: Option<&dyn Fn()>,
+    /// A prepared statement for each write costs less here than one for many, and nothing on the way. A savepoint copies
+    /// each page that is written in it: a reply goes with its ending, unless one is refused.
+    fn commit_whole(
+        conn: &mut SqliteConnection,
+        session: &mut Session,
+        writes: &[Write],
+        written: Option<&dyn Fn()>,
     ) -> Option<Result<Commit, Error>> {
-        None
+        Some(commit::transact(
+            conn,
+            session,
+            writes,
+            Manner::Whole,
+            written,
+        ))
     }
 
     fn lock_idle(conn: &mut SqliteConnection, gone: GoneNodes) -> Result<Vec<Id>, Error> {

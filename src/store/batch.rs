@@ -105,6 +105,8 @@ pub(crate) enum Refusal {
 /// How the writes of a batch are put into a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Manner {
+    /// All together, which the database takes or refuses as a whole.
+    Whole,
     /// One after the other, replies apart, so that one that is refused undoes nothing else.
     Guarded,
     /// Each in a transaction of its own. An earlier try may have been committed, so that ids may exist already.

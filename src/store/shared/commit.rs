@@ -9,7 +9,7 @@ macro_rules! commit {
             use diesel::prelude::*;
 
             use super::{
-                commit_folded, in_transaction, insert_events, insert_rows, leases, notify, prune,
+                commit_whole, in_transaction, insert_events, insert_rows, leases, notify, prune,
             };
             use super::{write_delegations as delegation, write_workspaces as workspace};
             use crate::domain::{DelegationKey, FeedRow, Position};
@@ -66,7 +66,7 @@ macro_rules! commit {
                 let refused = |result: &Result<_, _>| {
                     matches!(result, Err(Error::Refused(_) | Error::Unreadable { .. }))
                 };
-                if let Some(result) = commit_folded(conn, session, writes, written)
+                if let Some(result) = commit_whole(conn, session, writes, written)
                     && !refused(&result)
                 {
                     return result;
@@ -108,7 +108,7 @@ macro_rules! commit {
                 Ok(whole)
             }
 
-            fn transact(
+            pub(in crate::store) fn transact(
                 conn: &mut $Conn,
                 session: &mut Session,
                 writes: &[Write],
@@ -243,11 +243,15 @@ macro_rules! commit {
                 session: u64,
             ) -> Result<Commit, Error> {
                 let payload = telling::payload(&batch, writes, session);
+                let whole = batch.manner == Manner::Whole;
                 let (mut rows, mut events, mut replies) = (Vec::new(), Vec::new(), Vec::new());
                 for (_, position, item) in batch.placed() {
                     match item {
                         Item::Row(row, of) => rows.push(ActivityRow::of(row, of, position)),
                         Item::Event(event) => events.push(EventRow::of(event, position)),
+                        Item::Reply(row, _, of) | Item::Owed(row, _, of) if whole => {
+                            rows.push(ActivityRow::of(row, of, position));
+                        }
                         Item::Reply(row, key, of) | Item::Owed(row, key, of) => {
                             replies.push((position, row, key, of));
                         }
