@@ -73,6 +73,9 @@ pub(super) mod postgres {
         Ok(())
     }
 
+    /// Whether there are other nodes to tell what was committed.
+    const TELLS: bool = true;
+
     /// Forgets how statements are carried out: a plan that was made while a table was empty is wrong when it is not.
     fn plan_anew(conn: &mut PgConnection) -> Result<(), Error> {
         Ok(conn.batch_execute("DISCARD PLANS")?)
@@ -207,9 +210,9 @@ pub(super) mod sqlite {
 
     use crate::domain::NodeId;
     use crate::store::batch::Manner;
-    use crate::store::fragments::GoneNodes;
+    use crate::store::fragments::{GoneNodes, TakePlaces};
     use crate::store::rows::{ActivityRow, EventRow};
-    use crate::store::schema::{activity_logs, feed_position, nodes, structure_events};
+    use crate::store::schema::{activity_logs, nodes, structure_events};
     use crate::store::session::Session;
     use crate::store::types::Id;
     use crate::store::{Commit, Error, Write, shared};
@@ -262,18 +265,11 @@ pub(super) mod sqlite {
         node: NodeId,
         number: i64,
     ) -> Result<Option<i64>, Error> {
-        let own = nodes::table
-            .find(Id(node.0))
-            .filter(nodes::holder.eq(Id(node.0)));
-        let position = feed_position::table
-            .find(1)
-            .filter(diesel::dsl::exists(own));
-        Ok(diesel::update(position)
-            .set(feed_position::last.eq(feed_position::last + number))
-            .returning(feed_position::last)
-            .get_result(conn)
-            .optional()?)
+        let node = Id(node.0);
+        Ok(TakePlaces { node, number }.get_result(conn).optional()?)
     }
+
+    const TELLS: bool = false;
 
     /// A prepared statement for each write costs less here than one for many, and nothing on the way. A savepoint copies
     /// each page that is written in it: a reply goes with its ending, unless one is refused.

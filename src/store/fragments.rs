@@ -16,6 +16,7 @@ use diesel::sql_types::{BigInt, Binary, Bool, HasSqlType, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
 use super::TokenUse;
+use super::batch::Endings;
 use super::schema::delegations;
 use super::types::{DbJson, DbTs, DbUuid, Id, J, Ts};
 use crate::domain::ActivityType;
@@ -309,6 +310,57 @@ where
         out.push_sql(" WHERE ");
         self.filter.walk_ast(out.reborrow())?;
         out.push_sql(" RETURNING delegations.number");
+        Ok(())
+    }
+}
+
+/// Takes so many places of the feed, if a node holds its own row; answers with the last. Prepared once, like [`Change`].
+#[derive(QueryId, Clone, Copy, Debug)]
+pub(crate) struct TakePlaces {
+    pub(crate) node: Id,
+    pub(crate) number: i64,
+}
+
+impl Query for TakePlaces {
+    type SqlType = BigInt;
+}
+impl<Conn> RunQueryDsl<Conn> for TakePlaces {}
+
+impl<Db> QueryFragment<Db> for TakePlaces
+where
+    Db: Backend + HasSqlType<BigInt> + HasSqlType<DbUuid>,
+    i64: ToSql<BigInt, Db>,
+    Id: ToSql<DbUuid, Db>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_sql("UPDATE feed_position SET last = last + ");
+        out.push_bind_param::<BigInt, _>(&self.number)?;
+        out.push_sql(" WHERE id = 1 AND EXISTS (SELECT 1 FROM nodes WHERE nodes.holder = nodes.id AND nodes.id = ");
+        out.push_bind_param::<DbUuid, _>(&self.node)?;
+        out.push_sql(") RETURNING last");
+        Ok(())
+    }
+}
+
+/// Counts what ended. Prepared once, like [`Change`].
+#[derive(QueryId, Clone, Copy, Debug)]
+pub(crate) struct CountEndings(pub(crate) Endings);
+
+impl<Conn> RunQueryDsl<Conn> for CountEndings {}
+
+impl<Db> QueryFragment<Db> for CountEndings
+where
+    Db: Backend + HasSqlType<BigInt>,
+    i64: ToSql<BigInt, Db>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_sql("UPDATE feed_position SET completed = completed + ");
+        out.push_bind_param::<BigInt, _>(&self.0.completed)?;
+        out.push_sql(", failed = failed + ");
+        out.push_bind_param::<BigInt, _>(&self.0.failed)?;
+        out.push_sql(", cancelled = cancelled + ");
+        out.push_bind_param::<BigInt, _>(&self.0.cancelled)?;
+        out.push_sql(" WHERE id = 1");
         Ok(())
     }
 }

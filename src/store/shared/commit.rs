@@ -9,15 +9,16 @@ macro_rules! commit {
             use diesel::prelude::*;
 
             use super::{
-                commit_whole, in_transaction, insert_events, insert_rows, leases, notify, prune,
+                TELLS, commit_whole, in_transaction, insert_events, insert_rows, leases, notify,
+                prune,
             };
             use super::{write_delegations as delegation, write_workspaces as workspace};
             use crate::domain::{DelegationKey, FeedRow, Position};
             use crate::store::batch::{Batch, Endings, Item, Manner, Refusal, places};
-            use crate::store::fragments::IsReply;
+            use crate::store::fragments::{CountEndings, IsReply};
             use crate::store::life::id_text;
             use crate::store::rows::{ActivityRow, EventRow};
-            use crate::store::schema::{activity_logs, delegations, feed_position};
+            use crate::store::schema::{activity_logs, delegations};
             use crate::store::session::{Attempt, Session};
             use crate::store::telling;
             use crate::store::types::Id;
@@ -242,7 +243,9 @@ macro_rules! commit {
                 writes: &[Write],
                 session: u64,
             ) -> Result<Commit, Error> {
-                let payload = telling::payload(&batch, writes, session);
+                let payload = TELLS
+                    .then(|| telling::payload(&batch, writes, session))
+                    .flatten();
                 let whole = batch.manner == Manner::Whole;
                 let (mut rows, mut events, mut replies) = (Vec::new(), Vec::new(), Vec::new());
                 for (_, position, item) in batch.placed() {
@@ -268,17 +271,9 @@ macro_rules! commit {
             }
 
             fn count_endings(conn: &mut $Conn, endings: Endings) -> Result<(), Error> {
-                use feed_position::{cancelled, completed, failed};
-                if endings == Endings::default() {
-                    return Ok(());
+                if endings != Endings::default() {
+                    CountEndings(endings).execute(conn)?;
                 }
-                diesel::update(feed_position::table.find(1))
-                    .set((
-                        completed.eq(completed + endings.completed),
-                        failed.eq(failed + endings.failed),
-                        cancelled.eq(cancelled + endings.cancelled),
-                    ))
-                    .execute(conn)?;
                 Ok(())
             }
 
