@@ -135,8 +135,8 @@ pub(crate) fn sqlite(path: &Path, purpose: Purpose) -> Result<SqliteConnection, 
     )?;
     connection.batch_execute(match purpose {
         Purpose::Read => "PRAGMA query_only = ON;",
-        // Pages of 4 KiB: 32 MiB. A page that many commits write is copied into the database once for all of them.
-        Purpose::Write => "PRAGMA wal_autocheckpoint = 8000;",
+        // Pages of 4 KiB: 256 MiB. A thread copies the log (`copying`); if it cannot keep up, the writer does it itself.
+        Purpose::Write => "PRAGMA wal_autocheckpoint = 64000;",
     })?;
     Ok(connection)
 }

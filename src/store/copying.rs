@@ -15,9 +15,10 @@ use super::connect::{self, Purpose};
 use super::session::Leased;
 use super::{Commit, Error, Write, Writer};
 
-/// How many pages of the log are worth copying: 32 MiB. A page that many commits write is copied once for all of them.
-const WORTH_COPYING: i64 = 8000;
-/// How few of them the writer may copy. Only it can: while others do, it writes more.
+/// How many pages of the log are worth copying: 64 MiB. A page that many commits write is copied once for all of them,
+/// and each time at the end the writer waits for the disk.
+const WORTH_COPYING: i64 = 16_000;
+/// How few pages are left to the writer. The last of them only it can copy: while others do, it writes more.
 const REST: i64 = 200;
 /// How often the writer is run after before it is left more than that.
 const ROUNDS: usize = 8;
@@ -33,7 +34,7 @@ pub(super) struct Copied {
 impl Copied {
     pub(super) fn new(path: &Path, writer: Leased<SqliteConnection>) -> Result<Self, Error> {
         Ok(Self {
-            copier: Copier::start(path)?,
+            copier: Copier::start(path, WORTH_COPYING)?,
             writer,
         })
     }
@@ -41,10 +42,7 @@ impl Copied {
 
 impl Writer for Copied {
     fn commit_watched(&mut self, writes: &[Write], written: &dyn Fn()) -> Result<Commit, Error> {
-        if self.copier.leaves_rest.swap(false, Ordering::AcqRel) {
-            // With nothing left to copy, the log begins anew. If that fails, the thread tells.
-            let _failed = checkpoint(&mut self.writer.connection, "PASSIVE");
-        }
+        self.copier.copy_rest(&mut self.writer.connection);
         let commit = self.writer.commit_watched(writes, written)?;
         self.copier.look();
         Ok(commit)
@@ -59,11 +57,12 @@ struct Copier {
 }
 
 impl Copier {
-    fn start(path: &Path) -> Result<Self, Error> {
+    fn start(path: &Path, worth: i64) -> Result<Self, Error> {
         let (looks, asked) = sync_channel(1);
         let leaves_rest = Arc::new(AtomicBool::new(false));
         let copying = Copying {
             path: path.to_owned(),
+            worth,
             leaves_rest: Arc::clone(&leaves_rest),
         };
         let thread = std::thread::Builder::new()
@@ -75,6 +74,14 @@ impl Copier {
             leaves_rest,
             thread: Some(thread),
         })
+    }
+
+    /// Copies with the writer's connection what the thread left, if it left anything: then the log begins anew.
+    fn copy_rest(&self, connection: &mut SqliteConnection) {
+        if self.leaves_rest.swap(false, Ordering::AcqRel) {
+            // If this fails, the thread does, too, and tells.
+            let _failed = checkpoint(connection, "PASSIVE");
+        }
     }
 
     /// Has the thread look at the log.
@@ -95,6 +102,8 @@ impl Drop for Copier {
 /// The thread.
 struct Copying {
     path: PathBuf,
+    /// From how many pages on.
+    worth: i64,
     leaves_rest: Arc<AtomicBool>,
 }
 
@@ -119,7 +128,7 @@ impl Copying {
             Some(connection) => connection,
             None => connection.insert(connect::sqlite(&self.path, Purpose::Read)?),
         };
-        if checkpoint(connection, "NOOP")?.left() < WORTH_COPYING {
+        if checkpoint(connection, "NOOP")?.left() < self.worth {
             return Ok(());
         }
         for _ in 0..ROUNDS {
@@ -152,4 +161,40 @@ impl Log {
 fn checkpoint(connection: &mut SqliteConnection, mode: &str) -> Result<Log, Error> {
     let pragma = format!("PRAGMA wal_checkpoint({mode})");
     Ok(diesel::sql_query(pragma).get_result(connection)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use diesel::connection::SimpleConnection as _;
+
+    use super::*;
+
+    #[test]
+    fn the_log_begins_anew_while_the_writer_goes_on_and_goes_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("baton.db");
+        let mut connection = connect::sqlite(&path, Purpose::Write).unwrap();
+        let table = "PRAGMA journal_mode = WAL; CREATE TABLE filled (bytes BLOB)";
+        connection.batch_execute(table).unwrap();
+        let copier = Copier::start(&path, 500).unwrap();
+        let (begun, mut longest) = (Instant::now(), 0);
+        loop {
+            copier.copy_rest(&mut connection);
+            let fill = "INSERT INTO filled VALUES (zeroblob(40000))";
+            connection.batch_execute(fill).unwrap();
+            copier.look();
+            let log = checkpoint(&mut connection, "NOOP").unwrap();
+            if log.pages < longest {
+                break;
+            }
+            longest = log.pages;
+            assert!(begun.elapsed() < Duration::from_secs(30), "{log:?}");
+        }
+        assert!(longest >= 500, "{longest}");
+        drop(copier);
+        drop(connection);
+        assert!(!directory.path().join("baton.db-wal").exists());
+    }
 }

@@ -15,9 +15,10 @@ use super::backends::{postgres, sqlite};
 use super::breaker::Breaker;
 use super::claim::claim;
 use super::connect::{self, Purpose, Target};
+use super::copying::Copied;
 use super::directory::{Directory, Keeping};
 use super::listening::{Listening, listen};
-use super::session::{Leased, Session};
+use super::session::Leased;
 use super::types::Id;
 use super::{Error, Heard, Lease, Reader, StoreOptions, Writer, migrate};
 use crate::domain::NodeId;
@@ -137,23 +138,20 @@ impl Store {
     /// Opens a connection that writes under a lease. Blocking.
     pub fn writer(&self, lease: &Lease) -> Result<Box<dyn Writer>, Error> {
         Ok(match &self.0.target {
-            Target::Sqlite(path) => self.keeping(connect::sqlite(path, Purpose::Write)?, lease),
+            Target::Sqlite(path) => {
+                let connection = connect::sqlite(path, Purpose::Write)?;
+                self.keeping(Copied::new(path, Leased::new(connection, lease))?, lease)
+            }
             Target::Postgres(url) => {
-                self.keeping(connect::postgres_writer(url, lease.length)?, lease)
+                let connection = connect::postgres_writer(url, lease.length)?;
+                self.keeping(Leased::new(connection, lease), lease)
             }
         })
     }
 
-    fn keeping<C: Send + 'static>(&self, connection: C, lease: &Lease) -> Box<dyn Writer>
-    where
-        Leased<C>: Writer,
-    {
-        let session = Session::new(lease.clone());
+    fn keeping(&self, writer: impl Writer + 'static, lease: &Lease) -> Box<dyn Writer> {
         Box::new(Keeping {
-            writer: Leased {
-                connection,
-                session,
-            },
+            writer,
             lease: lease.clone(),
             directory: Arc::clone(&self.0.directory),
         })

@@ -12,6 +12,7 @@ mod breaker;
 mod claim;
 mod columnar;
 mod connect;
+mod copying;
 mod directory;
 mod error;
 mod folded;

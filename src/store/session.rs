@@ -66,6 +66,15 @@ pub(super) struct Leased<C> {
     pub(super) session: Session,
 }
 
+impl<C> Leased<C> {
+    pub(super) fn new(connection: C, lease: &Lease) -> Self {
+        Self {
+            connection,
+            session: Session::new(lease.clone()),
+        }
+    }
+}
+
 /// The memory of a connection that writes.
 #[derive(Debug)]
 pub(super) struct Session {
