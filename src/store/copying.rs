@@ -41,7 +41,11 @@ impl Copied {
 }
 
 impl Writer for Copied {
-    fn commit_watched(&mut self, writes: &[Write], written: &dyn Fn()) -> Result<Commit, Error> {
+    fn commit_watched(
+        &mut self,
+        writes: &[Write],
+        written: Option<&dyn Fn()>,
+    ) -> Result<Commit, Error> {
         self.copier.copy_rest(&mut self.writer.connection);
         let commit = self.writer.commit_watched(writes, written)?;
         self.copier.look();
