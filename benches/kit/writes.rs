@@ -43,7 +43,11 @@ pub(crate) fn accepts(count: usize) -> Vec<Accept> {
             retry_of: None,
         };
         let feed = accepted_feed(&delegation, "target");
-        Accept { delegation, feed }
+        Accept {
+            delegation,
+            feed,
+            sent: None,
+        }
     };
     callers.iter().cycle().take(count).map(begin).collect()
 }

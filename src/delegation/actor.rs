@@ -12,20 +12,21 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use follow::Follow;
 use place::Place;
 
-use super::effects::{Route, Runtime, observe};
+use super::beginning::Beginning;
+use super::effects::{Runtime, Way, observe};
 use super::messages::{ActorDown, Finished, Persisted, Retire, Task, Tell};
 use super::supervisor::Supervisor;
 use super::{ActorNumber, Counted, Error, Told};
 use crate::clock;
 use crate::dispatch::request_envelope;
 use crate::domain::{
-    Advance, AskOutcome, Decision, Effect, Event, FeedRow, Incarnation, Life, Moment, Origin,
-    Outcome, Revision, State, Step, Terms, Timestamp, WaitingFor, advanced_feed, is_news, next_due,
+    Advance, AskOutcome, Decision, Effect, Event, FeedRow, Incarnation, Life, Moment, Outcome,
+    Revision, State, Step, Terms, Timestamp, WaitingFor, advanced_feed, is_news, next_due,
     request_row, transition,
 };
 use crate::faults::Point;
@@ -36,16 +37,25 @@ use crate::telemetry::{Effect as Promise, Progress, count};
 /// How many messages may wait while a commit is in flight, before reports are refused.
 const WAITING_MESSAGES: usize = 256;
 /// How an actor comes to its delegation.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Debug)]
 pub(super) enum Start {
     /// It was accepted just now.
-    Fresh(Task),
+    Fresh(Box<Fresh>),
     /// Another actor left it behind.
     Restored,
+    /// It was to be sent at once, and was not, for nobody knew that its beginning was committed.
+    Unsent,
     /// Another node has it in charge: only what somebody has to say is committed.
     Guest,
     /// So many actors died of it that it must end.
     GivenUp(Arc<str>),
+}
+
+/// What a delegation that was accepted just now brings along.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    pub(super) task: Task,
+    pub(super) beginning: Beginning,
 }
 
 /// Everything about one live delegation.
@@ -71,7 +81,7 @@ pub(super) struct DelegationActor {
     /// The whole task, for the inbox of a target that fetches its work itself.
     poll_task: Option<Task>,
     /// The place among the outbound calls and the address, once granted, for the next call.
-    way: Option<(OwnedSemaphorePermit, Route)>,
+    way: Option<Way>,
     seeking_way: bool,
     alarm: Option<(Timestamp, SpawnHandle)>,
     follow: Option<Follow>,
@@ -128,11 +138,7 @@ impl DelegationActor {
         } = loaded;
         let terms = Arc::new(terms);
         let took_over = !matches!(start, Start::Fresh(_));
-        let task = match &start {
-            Start::Fresh(task) if terms.origin == Origin::Delegated => Some(Arc::clone(task)),
-            Start::Fresh(_) | Start::Restored | Start::Guest | Start::GivenUp(_) => None,
-        };
-        let restored = start == Start::Restored;
+        let restored = matches!(start, Start::Restored);
         let mut actor = Self {
             counted: Counted::new(Arc::clone(&runtime.registry), life.status()),
             guard: DownGuard {
@@ -145,9 +151,9 @@ impl DelegationActor {
             life,
             revision,
             incarnation,
-            is_guest: start == Start::Guest,
+            is_guest: matches!(start, Start::Guest),
             start: Some(start),
-            task,
+            task: None,
             committing: None,
             waiting: VecDeque::new(),
             poll_task: None,
@@ -224,6 +230,8 @@ impl DelegationActor {
             at,
         );
         feed.rows.extend(self.request_for_poller(&step.life, at));
+        let waited = matches!(self.life.state, State::Pending | State::Queued(_));
+        let waits = matches!(step.life.state, State::Pending | State::Queued(_));
         let advance = Advance {
             key: self.terms.key.clone(),
             revision: self.revision.next(),
@@ -243,6 +251,10 @@ impl DelegationActor {
             moved: false,
         }));
         self.submit(context);
+        // Not before: what begins from now on is committed after this.
+        if let Some(place) = self.place.as_ref().filter(|_| waited && !waits) {
+            place.sent();
+        }
     }
 
     /// The row in the inbox of a target that fetches its work itself, when this step puts it there.

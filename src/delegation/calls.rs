@@ -19,9 +19,13 @@ pub(super) struct Calls {
 
 /// One call, for as long as it is held.
 pub(super) struct UnderWay {
-    registry: Arc<Registry>,
+    expected: Expected,
     call: (DelegationKey, Attempt),
 }
+
+/// A call that may come, or has come, for as long as it is held.
+#[derive(Debug)]
+pub(super) struct Expected(Arc<Registry>);
 
 impl Calls {
     /// Notes a call.
@@ -32,12 +36,17 @@ impl Calls {
     ) -> UnderWay {
         let call = (key.clone(), attempt);
         registry.calls.under_way.insert(call.clone());
-        registry.calls.count.fetch_add(1, Ordering::AcqRel);
         metrics::gauge!("baton_calls_in_flight").increment(1);
         UnderWay {
-            registry: Arc::clone(registry),
+            expected: Self::expect(registry),
             call,
         }
+    }
+
+    /// Whoever waits until no call is in flight waits for this one, too.
+    pub(super) fn expect(registry: &Arc<Registry>) -> Expected {
+        registry.calls.count.fetch_add(1, Ordering::AcqRel);
+        Expected(Arc::clone(registry))
     }
 
     /// Whether that attempt waits for an answer.
@@ -59,10 +68,16 @@ impl Calls {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let calls = &self.registry.calls;
-        calls.under_way.remove(&self.call);
-        calls.count.fetch_sub(1, Ordering::AcqRel);
+        let Expected(registry) = &self.expected;
+        registry.calls.under_way.remove(&self.call);
         metrics::gauge!("baton_calls_in_flight").decrement(1);
-        calls.ended.notify_waiters();
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        let Self(registry) = self;
+        registry.calls.count.fetch_sub(1, Ordering::AcqRel);
+        registry.calls.ended.notify_waiters();
     }
 }

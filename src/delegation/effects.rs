@@ -43,6 +43,29 @@ pub(super) struct Route {
     deduplicates: bool,
 }
 
+impl Route {
+    /// Where a target is to be called, or why it cannot be.
+    pub(super) fn to(target: &Seat) -> Result<Self, Unready> {
+        if !target.is_present() {
+            return Err(Unready::Removed);
+        }
+        if target.delivery_mode == DeliveryMode::Poll {
+            return Err(Unready::Polls);
+        }
+        if !target.status.takes_calls() {
+            return Err(Unready::Offline);
+        }
+        let url = target.url.clone().ok_or(Unready::NoAddress)?;
+        Ok(Self {
+            url,
+            deduplicates: target.deduplicates,
+        })
+    }
+}
+
+/// A place among the outbound calls and the target's present address.
+pub(super) type Way = (OwnedSemaphorePermit, Route);
+
 /// What all actors share.
 #[derive(Debug)]
 pub(super) struct Runtime {
@@ -67,28 +90,17 @@ impl Runtime {
         self.registry.calls.contains(key, attempt)
     }
 
-    /// A place among the outbound calls and the target's present address, in this order: an address that waited for a
-    /// place would be stale (lesson Q07).
-    pub(super) async fn find_way(
-        &self,
-        terms: &Terms,
-    ) -> Result<(OwnedSemaphorePermit, Route), Unready> {
+    /// The way to the target, the place first: an address that waited for a place would be stale (lesson Q07).
+    pub(super) async fn find_way(&self, terms: &Terms) -> Result<Way, Unready> {
         self.find_way_among(&self.outbound, terms).await
     }
 
     /// The same, for a question after a task, or word that it is not wanted any more.
-    async fn find_way_to_ask(
-        &self,
-        terms: &Terms,
-    ) -> Result<(OwnedSemaphorePermit, Route), Unready> {
+    async fn find_way_to_ask(&self, terms: &Terms) -> Result<Way, Unready> {
         self.find_way_among(&self.asking, terms).await
     }
 
-    async fn find_way_among(
-        &self,
-        places: &Arc<Semaphore>,
-        terms: &Terms,
-    ) -> Result<(OwnedSemaphorePermit, Route), Unready> {
+    async fn find_way_among(&self, places: &Arc<Semaphore>, terms: &Terms) -> Result<Way, Unready> {
         let Ok(permit) = Arc::clone(places).acquire_owned().await else {
             return Err(Unready::AtCapacity);
         };
@@ -102,23 +114,14 @@ impl Runtime {
 
     /// Where the target is to be called now, or why it cannot be. Its line learns how many tasks it takes at once.
     async fn route(&self, terms: &Terms) -> Result<Route, Unready> {
-        let target = self.target(terms).await;
-        let Some(target) = target.filter(|target| target.is_present()) else {
-            return Err(Unready::Removed);
-        };
-        if target.delivery_mode == DeliveryMode::Poll {
-            self.lines.set_cap(target.id, 0);
-            return Err(Unready::Polls);
+        let target = self.target(terms).await.ok_or(Unready::Removed)?;
+        let route = Route::to(&target);
+        match &route {
+            Ok(_) => self.lines.set_cap(target.id, target.max_concurrent_tasks),
+            Err(Unready::Polls) => self.lines.set_cap(target.id, 0),
+            Err(_) => {}
         }
-        if !target.status.takes_calls() {
-            return Err(Unready::Offline);
-        }
-        let url = target.url.clone().ok_or(Unready::NoAddress)?;
-        self.lines.set_cap(target.id, target.max_concurrent_tasks);
-        Ok(Route {
-            url,
-            deduplicates: target.deduplicates,
-        })
+        route
     }
 
     /// Since when this process hears without a break.

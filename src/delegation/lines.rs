@@ -189,6 +189,43 @@ pub(super) struct Seat {
 }
 
 impl Seat {
+    /// For one that begins: with the target, if its line lets it go at once, else announced to the line. `cap`: how many
+    /// tasks the target takes at once, when it was looked up and can be called. Whether it goes at once.
+    pub(super) fn beginning(
+        lines: &Arc<Lines>,
+        target: WorkspaceId,
+        ticket: Ticket,
+        cap: Option<i32>,
+    ) -> (Self, bool) {
+        let mut goes = false;
+        lines.change(target, |staffed, now| {
+            let held = lines.holders.load(Ordering::Acquire) > 0;
+            match cap.filter(|_| !held) {
+                Some(cap) => {
+                    staffed.line.set_cap(usize::try_from(cap).unwrap_or(0));
+                    let dice = rand::random();
+                    goes = staffed.line.begin(&ticket, now, &lines.retry, dice);
+                }
+                None => staffed.line.announce(ticket.clone()),
+            }
+        });
+        let lines = Arc::clone(lines);
+        let seat = Self {
+            lines,
+            target,
+            ticket,
+        };
+        (seat, goes)
+    }
+
+    /// Its beginning is committed: it waits in line.
+    pub(super) fn enter(&self, actor: Addr<DelegationActor>) {
+        self.lines.change(self.target, |staffed, now| {
+            staffed.actors.insert(self.ticket.clone(), actor);
+            staffed.line.enter(self.ticket.clone(), now, now);
+        });
+    }
+
     /// Waits in line. `setback`: what its last try came to, if it comes from one.
     pub(super) fn waiting(
         lines: &Arc<Lines>,
@@ -254,6 +291,13 @@ impl Seat {
                 Setback::Own(until) => staffed.line.rest(&self.ticket, until, now),
                 Setback::All(why, until) => staffed.line.failed(&self.ticket, why, until, now),
             });
+    }
+
+    /// It is on its way to the target.
+    pub(super) fn sent(&self) {
+        if let Some(mut staffed) = self.lines.by_target.get_mut(&self.target) {
+            staffed.line.sent(&self.ticket);
+        }
     }
 
     /// The target said something.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::actor::DelegationActor;
+use super::beginning::Beginning;
 use super::lines::Held;
 use super::{ActorNumber, Error, Told};
 use crate::domain::{Accept, DelegationKey, Event, NewDelegation, Unready};
@@ -59,6 +60,7 @@ pub(super) struct Begin {
 #[rtype(result = "()")]
 pub(super) struct Begun {
     pub(super) delegation: NewDelegation,
+    pub(super) beginning: Beginning,
     pub(super) result: Result<Written, persistence::Error>,
     pub(super) reply: oneshot::Sender<Result<Acceptance, Error>>,
 }

@@ -5,6 +5,7 @@
 //! as an event with its attempt number, routed by key, so that it finds whichever incarnation is alive.
 
 mod actor;
+mod beginning;
 mod calls;
 mod effects;
 mod lines;
@@ -236,7 +237,11 @@ impl Delegations {
     ) -> Result<Acceptance, Error> {
         let (reply, answer) = oneshot::channel();
         let feed = accepted_feed(&delegation, target_as_sent);
-        let accept = Box::new(Accept { delegation, feed });
+        let accept = Box::new(Accept {
+            delegation,
+            feed,
+            sent: None,
+        });
         self.supervisor.do_send(Begin { accept, reply });
         match self.persistence.unless_away(answer).await {
             Some(Ok(begun)) => begun,

@@ -8,6 +8,7 @@ use actix::prelude::*;
 
 use super::Error;
 use super::actor::{DelegationActor, Start};
+use super::beginning::Beginning;
 use super::messages::{ActorDown, Moved, Recover, Reload, Retire, Revive, TakeUp};
 use super::supervisor::Supervisor;
 use crate::clock;
@@ -32,9 +33,23 @@ impl Supervisor {
         start: Start,
         context: &mut Context<Self>,
     ) {
-        if !self.registry.actors.contains_key(&key) && !self.reviving.contains_key(&key) {
+        let lives = self.registry.actors.contains_key(&key) || self.unsent.contains(&key);
+        if !lives && !self.reviving.contains_key(&key) {
             self.reviving.insert(key.clone(), Vec::new());
             self.rebuild(key, start, context);
+        }
+    }
+
+    /// The beginning of a delegation came to something: whoever asked for it meanwhile is answered.
+    pub(super) fn catch_up(&mut self, key: DelegationKey, context: &mut Context<Self>) {
+        if !self.reviving.contains_key(&key) {
+            return;
+        }
+        let Some(actor) = self.in_charge(&key) else {
+            return self.rebuild(key, Start::Restored, context);
+        };
+        for waiter in self.reviving.remove(&key).unwrap_or_default() {
+            drop(waiter.send(Ok(Some(actor.clone()))));
         }
     }
 
@@ -98,7 +113,13 @@ impl Supervisor {
             return None;
         }
         loaded.incarnation = loaded.incarnation.next();
-        let start = if owned { start } else { Start::Guest };
+        let in_doubt = self.in_doubt.remove(&loaded.terms.key).is_some();
+        let start = match start {
+            _ if !owned => Start::Guest,
+            // Nobody moved it on since.
+            Start::Restored if in_doubt && loaded.revision == Beginning::SENT => Start::Unsent,
+            start => start,
+        };
         Some(self.start_actor(loaded, start, supervisor))
     }
 
@@ -132,7 +153,9 @@ impl Handler<Revive> for Supervisor {
             return waiters.push(reply);
         }
         self.reviving.insert(key.clone(), vec![reply]);
-        self.rebuild(key, Start::Restored, context);
+        if !self.unsent.contains(&key) {
+            self.rebuild(key, Start::Restored, context);
+        }
     }
 }
 
@@ -160,6 +183,8 @@ impl Handler<TakeUp> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, TakeUp(keys): TakeUp, context: &mut Self::Context) {
+        let now = clock::now();
+        self.in_doubt.retain(|_, deadline| *deadline > now);
         for key in keys {
             self.take_up(key, Start::Restored, context);
         }

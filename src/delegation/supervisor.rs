@@ -3,23 +3,24 @@
 //! Own supervision, because actix's does not survive a panic (docs/adr). Whatever happened to an actor, the next one is
 //! rebuilt from the store, never from memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::actor::{DelegationActor, Start};
+use super::actor::{DelegationActor, Fresh, Start};
+use super::beginning::Beginning;
 use super::effects::Runtime;
 use super::lines::Lines;
 use super::messages::{Begin, Begun, Finished, Retire};
 use super::{ActorNumber, Delegations, Error, Live, Registry};
 use crate::dispatch::A2aClient;
-use crate::domain::{DelegationKey, Incarnation, Life, NewDelegation, Policy, Revision, Timestamp};
+use crate::domain::{DelegationKey, Incarnation, NewDelegation, Policy, Timestamp};
 use crate::faults::{Faults, Vital};
 use crate::limits::Arbiters;
-use crate::persistence::{Patience, Persistence};
+use crate::persistence::{self, Patience, Persistence};
 use crate::store::{Acceptance, Loaded, Store, Write, Written};
 use crate::telemetry::{Effect, Progress, count};
 
@@ -60,6 +61,10 @@ pub struct Supervisor {
     newest: ActorNumber,
     /// Accepted by this node, not committed yet.
     beginning: usize,
+    /// Those of them that are sent as soon as they are: until then whoever reads them would think that they were.
+    pub(super) unsent: HashSet<DelegationKey>,
+    /// Those of which nobody knows whether they were committed, until their deadlines: they were not sent.
+    pub(super) in_doubt: HashMap<DelegationKey, Timestamp>,
     pub(super) deaths: HashMap<DelegationKey, Vec<Timestamp>>,
     /// Those who wait for an actor that is being rebuilt.
     pub(super) reviving: HashMap<DelegationKey, Vec<Waiter>>,
@@ -96,6 +101,8 @@ impl Supervisor {
             max_live: settings.max_live,
             newest: ActorNumber::default(),
             beginning: 0,
+            unsent: HashSet::new(),
+            in_doubt: HashMap::new(),
             deaths: HashMap::new(),
             reviving: HashMap::new(),
             _vital: Vital,
@@ -123,7 +130,7 @@ impl Supervisor {
         let key = loaded.terms.key.clone();
         self.newest = ActorNumber(self.newest.0.saturating_add(1));
         let number = self.newest;
-        let guest = start == Start::Guest;
+        let guest = matches!(start, Start::Guest);
         let arbiter = self.arbiters.at(number.0);
         let runtime = Arc::clone(&self.runtime);
         let actor = DelegationActor::new(runtime, supervisor, number, loaded, start);
@@ -148,6 +155,7 @@ impl Supervisor {
     fn begun(
         &mut self,
         delegation: NewDelegation,
+        beginning: Beginning,
         written: Written,
         context: &mut Context<Self>,
     ) -> Result<Acceptance, Error> {
@@ -162,14 +170,16 @@ impl Supervisor {
                 metrics::counter!("baton_delegations_accepted_total").increment(1);
                 // Whoever was quick enough to ask for it had it read from the store.
                 if self.in_charge(&terms.key).is_none() {
+                    let (life, revision) = beginning.stored(state);
                     let loaded = Loaded {
                         terms,
-                        life: Life::new(state),
-                        revision: Revision(1),
+                        life,
+                        revision,
                         incarnation: Incarnation::default(),
                         owner: self.runtime.persistence.node(),
                     };
-                    self.start_actor(loaded, Start::Fresh(task), context.address());
+                    let fresh = Box::new(Fresh { task, beginning });
+                    self.start_actor(loaded, Start::Fresh(fresh), context.address());
                 }
             }
             // The first time it may have been accepted without anybody knowing.
@@ -191,7 +201,7 @@ impl Handler<Begin> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, begin: Begin, context: &mut Self::Context) {
-        let Begin { accept, reply } = begin;
+        let Begin { mut accept, reply } = begin;
         if self.registry.actors.len().saturating_add(self.beginning) >= self.max_live {
             metrics::counter!("baton_delegations_refused_total", "limit" => "max_live")
                 .increment(1);
@@ -203,12 +213,17 @@ impl Handler<Begin> for Supervisor {
         }
         self.beginning = self.beginning.saturating_add(1);
         count(Effect::Acceptance, Progress::Attempted, 1);
+        let beginning = self.runtime.prepare(&mut accept);
         let delegation = accept.delegation.clone();
+        if beginning.sending.is_some() {
+            self.unsent.insert(delegation.terms.key.clone());
+        }
         let write = Write::Accept(accept);
         let supervisor = context.address();
         let acknowledge = move |result| {
             supervisor.do_send(Begun {
                 delegation,
+                beginning,
                 result,
                 reply,
             });
@@ -226,13 +241,24 @@ impl Handler<Begun> for Supervisor {
         self.beginning = self.beginning.saturating_sub(1);
         let Begun {
             delegation,
+            beginning,
             result,
             reply,
         } = begun;
+        let unsent = self.unsent.take(&delegation.terms.key);
         let answer = match result {
-            Ok(written) => self.begun(delegation, written, context),
-            Err(error) => Err(error.into()),
+            Ok(written) => self.begun(delegation, beginning, written, context),
+            Err(error) => {
+                if let (Some(key), persistence::Error::Unavailable { .. }) = (&unsent, &error) {
+                    let deadline = delegation.terms.deadline;
+                    self.in_doubt.insert(key.clone(), deadline);
+                }
+                Err(error.into())
+            }
         };
+        if let Some(key) = unsent {
+            self.catch_up(key, context);
+        }
         let result = if answer.is_ok() {
             Progress::Succeeded
         } else {

@@ -98,6 +98,26 @@ pub struct Accept {
     pub delegation: NewDelegation,
     /// What appears with it. Events only for `delegate` and `record`; nothing for an adopted one.
     pub feed: Feed,
+    /// Its first change, when nothing stands in the way of sending it: one commit stores what both would leave.
+    pub sent: Option<Advance>,
+}
+
+impl Accept {
+    /// Where the delegation stands once this is committed.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        match &self.sent {
+            Some(sent) => sent.life.clone(),
+            None => Life::new(self.delegation.state.clone()),
+        }
+    }
+
+    /// Its revision then.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        let first = Revision(1);
+        self.sent.as_ref().map_or(first, |sent| sent.revision)
+    }
 }
 
 /// A change to commit. It is applied only to the revision before its own, so that repeating it changes nothing.

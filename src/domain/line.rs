@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use super::{DelegationKey, Priority, RetryPolicy, Timestamp, Unready};
+use super::{DelegationKey, Priority, RetryPolicy, Terms, Timestamp, Unready};
 
 /// How many failures in a row open the breaker.
 pub const BREAKER_FAILURES: u32 = 5;
@@ -33,6 +33,18 @@ pub struct Ticket {
     pub since: Timestamp,
     /// and this keeps them apart.
     pub key: DelegationKey,
+}
+
+impl Ticket {
+    /// The place of a delegation in the line before its target.
+    #[must_use]
+    pub fn of(terms: &Terms) -> Self {
+        Self {
+            priority: Reverse(terms.priority),
+            since: terms.created_at,
+            key: terms.key.clone(),
+        }
+    }
 }
 
 /// Why nobody is tried for a while.
@@ -102,6 +114,9 @@ pub struct Line {
     untold: BTreeSet<Ticket>,
     /// Those who are being tried, or whom the target works for.
     seated: HashSet<Ticket>,
+    /// Those who were there before whoever comes now, and wait for nothing but Baton: their beginning is being committed,
+    /// or it is their turn and they have not been sent.
+    on_the_way: HashSet<Ticket>,
     cap: Cap,
     /// Who went ahead to look the target up.
     scout: Option<Ticket>,
@@ -129,6 +144,7 @@ impl Default for Line {
             resting: BTreeSet::new(),
             untold: BTreeSet::new(),
             seated: HashSet::new(),
+            on_the_way: HashSet::new(),
             cap: Cap::Unknown,
             scout: None,
             window: None,
@@ -145,8 +161,45 @@ impl Default for Line {
 }
 
 impl Line {
+    /// One begins: if it would overtake nobody, and nothing is known to be wrong with the target, it is given its turn,
+    /// and counts as sent. Otherwise it will [`Line::enter`] once its beginning is committed. The target was looked up.
+    pub fn begin(
+        &mut self,
+        ticket: &Ticket,
+        now: Timestamp,
+        retry: &RetryPolicy,
+        dice: f64,
+    ) -> bool {
+        let behind = !(self.waiting.is_empty() && self.resting.is_empty());
+        let troubled = self.closed.is_some() || self.fault.is_some();
+        if behind || troubled || !self.on_the_way.is_empty() {
+            self.announce(ticket.clone());
+            return false;
+        }
+        self.waiting.insert(ticket.clone());
+        let granted = !self.grants(now, retry, dice).is_empty();
+        if granted {
+            self.sent(ticket);
+        } else {
+            self.waiting.remove(ticket);
+            self.announce(ticket.clone());
+        }
+        granted
+    }
+
+    /// One begins, and cannot be sent before it has entered.
+    pub fn announce(&mut self, ticket: Ticket) {
+        self.on_the_way.insert(ticket);
+    }
+
+    /// One whose turn it was is on its way to the target: who comes now overtakes it no more.
+    pub fn sent(&mut self, ticket: &Ticket) {
+        self.on_the_way.remove(ticket);
+    }
+
     /// One more waits, from `not_before` on.
     pub fn enter(&mut self, ticket: Ticket, not_before: Timestamp, now: Timestamp) {
+        self.on_the_way.remove(&ticket);
         self.untold.insert(ticket.clone());
         self.wait(ticket, not_before, now);
     }
@@ -166,6 +219,7 @@ impl Line {
 
     /// It needs the target no more.
     pub fn leave(&mut self, ticket: &Ticket, now: Timestamp, retry: &RetryPolicy, dice: f64) {
+        self.on_the_way.remove(ticket);
         self.waiting.remove(ticket);
         self.resting.retain(|(_, other)| other != ticket);
         self.untold.remove(ticket);
@@ -182,6 +236,7 @@ impl Line {
 
     /// A try came to nothing. Its delegation waits again, in its old place, and everybody until `until`.
     pub fn failed(&mut self, ticket: &Ticket, why: Hindrance, until: Timestamp, now: Timestamp) {
+        self.on_the_way.remove(ticket);
         self.seated.remove(ticket);
         self.waiting.insert(ticket.clone());
         self.hold(why, until, now);
@@ -211,6 +266,7 @@ impl Line {
 
     /// One may have been taken and is tried again from `until` on; that says nothing of the others.
     pub fn rest(&mut self, ticket: &Ticket, until: Timestamp, now: Timestamp) {
+        self.on_the_way.remove(ticket);
         self.seated.remove(ticket);
         self.wait(ticket.clone(), until, now);
     }
@@ -281,6 +337,7 @@ impl Line {
         {
             self.untold.remove(&ticket);
             self.seated.insert(ticket.clone());
+            self.on_the_way.insert(ticket.clone());
             self.granted_at = now;
             if self.cap == Cap::Unknown {
                 self.scout = Some(ticket.clone());
@@ -379,7 +436,7 @@ impl Line {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let empty = self.waiting.is_empty() && self.resting.is_empty() && self.seated.is_empty();
-        empty && self.fault.is_none()
+        empty && self.on_the_way.is_empty() && self.fault.is_none()
     }
 
     /// What is to be seen of it.

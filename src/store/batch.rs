@@ -46,7 +46,11 @@ pub(crate) fn places(writes: &[Write]) -> i64 {
 fn places_of(write: &Write) -> usize {
     match write {
         // The last one is the delegation's number.
-        Write::Accept(accept) => places_of_feed(&accept.feed).max(1),
+        Write::Accept(accept) => {
+            let sent = accept.sent.as_ref();
+            let sent = sent.map_or(0, |sent| places_of_feed(&sent.feed));
+            (places_of_feed(&accept.feed) + sent).max(1)
+        }
         Write::Advance(advance) | Write::Visit(advance) => places_of_feed(&advance.feed),
         Write::DeliverOwed { .. } | Write::Log(_) | Write::Record(_) => 1,
         Write::CreateWorkspace { events, .. }
@@ -286,7 +290,10 @@ impl<'a> Batch<'a> {
     /// What the current write began is to be shown.
     pub(crate) fn began(&mut self, accept: &'a Accept, number: Position) {
         let delegation = &accept.delegation;
-        self.show_feed(&accept.feed, &delegation.terms.key, Some(number));
+        let feeds = accept.sent.iter().map(|sent| &sent.feed);
+        for feed in std::iter::once(&accept.feed).chain(feeds) {
+            self.show_feed(feed, &delegation.terms.key, Some(number));
+        }
         if let State::Ended(ended) = &delegation.state {
             self.endings.count(&ended.ending);
         }

@@ -45,7 +45,7 @@ pub(crate) fn write(
     let lives: Vec<Life> = run
         .accepts
         .iter()
-        .map(|(_, accept)| Life::new(accept.delegation.state.clone()))
+        .map(|(_, accept)| accept.life())
         .collect();
     let begun: Vec<NewRow<'_>> = run
         .accepts

@@ -12,7 +12,7 @@ use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::history::{history_entry, history_json};
+use super::history::{history_entry, history_json, is_kept};
 use super::schema::delegations;
 use super::standing::EndColumns;
 use super::types::{Id, J, Ts};
@@ -179,6 +179,8 @@ impl<'a> NewRow<'a> {
         let delegation = &accept.delegation;
         let terms = &delegation.terms;
         let key = delegation.idempotency.as_ref();
+        let sent = accept.sent.as_ref();
+        let changed_at = sent.map_or(terms.created_at, |sent| sent.at);
         Self {
             number: number.0,
             caller_id: Id(terms.key.caller.0),
@@ -197,19 +199,29 @@ impl<'a> NewRow<'a> {
             idempotency_key: key.map(|key| stored_key(&key.key)),
             fingerprint: key.map(|key| key.fingerprint.as_slice()),
             traceparent: terms.traceparent.as_deref().map(sanitize),
-            history: history_json(&[history_entry(life, terms.created_at)]),
+            history: first_history(accept),
             reply: if accept.feed.reply.is_some() {
                 "written"
             } else {
                 "none"
             },
-            revision: 1,
+            revision: accept.revision().0,
             incarnation: 0,
             lease_owner: Id(owner.0),
             created_at: terms.created_at.into(),
-            updated_at: terms.created_at.into(),
+            updated_at: changed_at.into(),
         }
     }
+}
+
+/// A delegation that is sent at once was accepted all the same.
+fn first_history(accept: &Accept) -> J {
+    let delegation = &accept.delegation;
+    let accepted = Life::new(delegation.state.clone());
+    let accepted = history_entry(&accepted, delegation.terms.created_at);
+    let sent = accept.sent.as_ref().filter(|sent| is_kept(sent));
+    let sent = sent.map(|sent| history_entry(&sent.life, sent.at));
+    history_json(&Vec::from_iter([accepted].into_iter().chain(sent)))
 }
 
 /// A delegation's id as it is stored.

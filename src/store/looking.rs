@@ -96,6 +96,12 @@ impl Store {
         self.look(move |find| find(id)).await
     }
 
+    /// The same, if it is remembered and nothing has to be asked for it.
+    #[must_use]
+    pub fn known_seat(&self, id: WorkspaceId) -> Option<Arc<Seat>> {
+        self.remembered()?.known_seat(id)
+    }
+
     /// Feed rows.
     pub async fn activity(&self, filter: ActivityFilter) -> Result<Vec<ActivityView>, Error> {
         let workspace = filter.workspace;

@@ -12,6 +12,7 @@ use baton::store::Written;
 
 use crate::Flaw;
 use crate::node::Local;
+use crate::node::beginning::Beginning;
 use crate::people::Claim;
 use crate::store::Stored;
 use crate::world::World;
@@ -23,6 +24,8 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(crate) enum Start {
     Fresh,
     Restored,
+    /// It was to be sent at once, and was not.
+    Unsent,
     Guest,
 }
 
@@ -86,10 +89,11 @@ pub(crate) enum Word {
     Reloaded(Box<Stored>),
 }
 
+#[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) target: WorkspaceId,
     pub(crate) ticket: Ticket,
-    granted: bool,
+    pub(crate) granted: bool,
 }
 
 struct Committing {
@@ -116,6 +120,8 @@ pub(crate) struct Actor {
     revision: Revision,
     incarnation: Incarnation,
     start: Start,
+    /// What it brings along that was accepted just now.
+    pub(crate) beginning: Option<Beginning>,
     /// Until it knows whether the target deduplicates.
     held: bool,
     committing: Option<Box<Committing>>,
@@ -149,6 +155,7 @@ impl Actor {
             revision: stored.revision,
             incarnation: stored.incarnation,
             start,
+            beginning: None,
             held: false,
             committing: None,
             waiting: VecDeque::new(),
@@ -166,6 +173,18 @@ impl Actor {
 
     fn key(&self) -> &DelegationKey {
         &self.terms.key
+    }
+
+    /// Whether it has yet to be sent, and that is not being committed.
+    pub(crate) fn is_unsent(&self) -> bool {
+        let waits = |life: &Life| match &life.state {
+            State::Pending => true,
+            State::Queued(wait) => !wait.is_handed_over(),
+            _ => false,
+        };
+        let committing = self.committing.as_ref();
+        let next = committing.map_or(&self.life, |committing| &committing.step.life);
+        waits(&self.life) && waits(next) && !self.guest
     }
 }
 
@@ -347,6 +366,15 @@ impl World {
         if actor.start == Start::Guest || (actor.start == Start::Restored && ended) {
             return self.word_after(LINGER, node, &key, number, Word::Linger);
         }
+        if let Some(beginning) = actor.beginning.take() {
+            return self.begin_fresh(node, actor, beginning);
+        }
+        if actor.start == Start::Unsent {
+            let attempt = actor.life.attempt;
+            let detail = "the database broke off".into();
+            let outcome = Outcome::NotDelivered { detail };
+            return self.learn(node, actor, Event::Called { attempt, outcome });
+        }
         self.take_place(node, actor, false);
         let works = matches!(actor.life.state, State::Working(_) | State::Stuck(_));
         let unclear = works
@@ -359,5 +387,25 @@ impl World {
         actor.held = true;
         let deduplicates = self.deduplicates(&actor.terms);
         self.word_soon(node, &key, number, Word::Deduplicates(deduplicates));
+    }
+
+    fn begin_fresh(&mut self, node: usize, actor: &mut Actor, beginning: Beginning) {
+        let number = actor.number;
+        match (beginning.place, beginning.sending) {
+            (Some(place), Some((step, route))) => {
+                self.attach(node, number, &place);
+                actor.place = Some(place);
+                actor.way = Some(route);
+                if self.flaw != Flaw::SendsEarly {
+                    self.act(node, actor, step.effect);
+                }
+            }
+            (Some(place), None) => {
+                self.wait_in_line(node, number, &place, None);
+                actor.place = Some(place);
+            }
+            (None, _) => {}
+        }
+        self.proceed(node, actor);
     }
 }

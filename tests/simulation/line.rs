@@ -95,6 +95,44 @@ impl World {
 
     // ---- seats
 
+    /// For one that begins: with the target if its line lets it go at once, else announced.
+    pub(crate) fn announce(
+        &mut self,
+        node: usize,
+        target: WorkspaceId,
+        ticket: Ticket,
+        cap: Option<usize>,
+    ) -> (Place, bool) {
+        let mut goes = false;
+        self.change(node, target, |staffed, now, retry, dice| match cap {
+            Some(cap) => {
+                staffed.line.set_cap(cap);
+                goes = staffed.line.begin(&ticket, now, retry, dice);
+            }
+            None => staffed.line.announce(ticket.clone()),
+        });
+        let granted = goes;
+        let place = Place {
+            target,
+            ticket,
+            granted,
+        };
+        (place, goes)
+    }
+
+    pub(crate) fn attach(&mut self, node: usize, number: u64, place: &Place) {
+        if let Some(staffed) = self.nodes[node].lines.get_mut(&place.target) {
+            staffed.actors.insert(place.ticket.clone(), number);
+        }
+    }
+
+    /// It is on its way to the target.
+    pub(crate) fn sent(&mut self, node: usize, place: &Place) {
+        if let Some(staffed) = self.nodes[node].lines.get_mut(&place.target) {
+            staffed.line.sent(&place.ticket);
+        }
+    }
+
     pub(crate) fn wait_in_line(
         &mut self,
         node: usize,

@@ -54,6 +54,8 @@ pub(crate) enum Flaw {
     LosesWhatAStaleActorWasTold,
     /// Time passes and nobody looks.
     NoAlarms,
+    /// What can be called is sent at once, whoever waits for it.
+    Overtakes,
 }
 
 const SEEDS: u64 = 10_000;
@@ -104,6 +106,8 @@ fn no_schedule_breaks_a_promise() {
         "guest",
         "stale",
         "owed",
+        "sent at once",
+        "unsent",
         "given again",
         "retries_exhausted",
     ] {
@@ -132,8 +136,9 @@ fn every_broken_rule_is_noticed() {
         (Flaw::CompletesOnAcknowledgement, "nobody ever answered"),
         (Flaw::LosesWhatAStaleActorWasTold, "was dropped"),
         (Flaw::NoAlarms, "never ended"),
+        (Flaw::Overtakes, "was overtaken"),
     ] {
-        let (seed, violations) = search(flaw, 1_000).unwrap_or_default();
+        let (seed, violations) = search(flaw, 5_000).unwrap_or_default();
         let noticed = violations
             .iter()
             .any(|violation| violation.contains(breaks));

@@ -1,5 +1,6 @@
 //! A node: its life and death, and what its supervisor does (`src/delegation/supervisor.rs`).
 
+pub(crate) mod beginning;
 mod others;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -7,12 +8,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use baton::domain::*;
-use baton::store::{Acceptance, Write, Written};
+use baton::store::{Write, Written};
 
 use crate::Flaw;
 use crate::actor::{Actor, Start, Tell, Word};
 use crate::line::Staffed;
-use crate::store::{Reply, Stored};
+use crate::node::beginning::Beginning;
+use crate::store::Stored;
 use crate::world::{Happening, LEASE, World};
 use crate::writer::short;
 
@@ -72,6 +74,7 @@ pub(crate) enum Ack {
     Begin {
         order: usize,
         delegation: Box<NewDelegation>,
+        beginning: Beginning,
     },
     Nobody,
 }
@@ -115,6 +118,10 @@ pub(crate) struct Node {
     pub(crate) actors: BTreeMap<DelegationKey, Actor>,
     pub(crate) newest: u64,
     pub(crate) reviving: BTreeMap<DelegationKey, Vec<Tell>>,
+    /// Those whose beginning is being committed, and which are sent then.
+    pub(crate) unsent: BTreeSet<DelegationKey>,
+    /// Those of which nobody knows whether it was: they were not sent.
+    pub(crate) in_doubt: BTreeSet<DelegationKey>,
     /// Calls in flight, until their outcome was taken.
     pub(crate) calls: Vec<(DelegationKey, Attempt)>,
     pub(crate) lines: BTreeMap<WorkspaceId, Staffed>,
@@ -135,6 +142,8 @@ impl Default for Node {
             actors: BTreeMap::new(),
             newest: 0,
             reviving: BTreeMap::new(),
+            unsent: BTreeSet::new(),
+            in_doubt: BTreeSet::new(),
             calls: Vec::new(),
             lines: BTreeMap::new(),
             writer: WriteQueue::default(),
@@ -266,77 +275,6 @@ impl World {
         }
     }
 
-    // ---- beginnings
-
-    fn begin(&mut self, node: usize, order: usize) {
-        let delegation = self.new_delegation(order);
-        let feed = accepted_feed(&delegation, "target");
-        self.note(|| {
-            format!(
-                "node {node}: order {order} as {}",
-                short(&delegation.terms.key)
-            )
-        });
-        let accept = Accept {
-            delegation: delegation.clone(),
-            feed,
-        };
-        let append = Append {
-            write: Write::Accept(Box::new(accept)),
-            patience: Patience::Command,
-            ack: Ack::Begin {
-                order,
-                delegation: Box::new(delegation),
-            },
-        };
-        self.submit(node, append);
-    }
-
-    pub(crate) fn begun(
-        &mut self,
-        node: usize,
-        order: usize,
-        delegation: &NewDelegation,
-        written: &Written,
-    ) {
-        let Written::Accepted(acceptance) = written else {
-            return self.order_failed(order);
-        };
-        let key = delegation.terms.key.clone();
-        match acceptance {
-            Acceptance::Created { retry_of } => {
-                if !self.nodes[node].actors.contains_key(&key) {
-                    let stored = Stored {
-                        terms: delegation.terms.clone(),
-                        life: Life::new(delegation.state.clone()),
-                        revision: Revision(1),
-                        incarnation: Incarnation(0),
-                        updated_at: delegation.terms.created_at,
-                        idempotency: None,
-                        retry_of: retry_of.clone(),
-                        reply: Reply::None,
-                        owner: self.nodes[node].id,
-                    };
-                    self.start_actor(node, stored, Start::Fresh);
-                }
-                self.acknowledge_order(order, &key);
-            }
-            Acceptance::Replayed { id, status } => {
-                let key = DelegationKey {
-                    id: id.clone(),
-                    ..key
-                };
-                let owner = self.store.delegations.get(&key).map(|stored| stored.owner);
-                let ours = owner.is_some_and(|owner| self.nodes[node].owned.contains(&owner));
-                if ours && !status.is_terminal() && !self.nodes[node].actors.contains_key(&key) {
-                    self.revive(node, &key, None);
-                }
-                self.acknowledge_order(order, &key);
-            }
-            Acceptance::KeyMismatch | Acceptance::IdTaken => self.order_over(order),
-        }
-    }
-
     // ---- actors
 
     pub(crate) fn number_of(&self, node: usize, key: &DelegationKey) -> Option<u64> {
@@ -358,7 +296,7 @@ impl World {
         let under_way = self.nodes[node].reviving.contains_key(key);
         let waiting = self.nodes[node].reviving.entry(key.clone()).or_default();
         waiting.extend(tell);
-        if under_way {
+        if under_way || self.nodes[node].unsent.contains(key) {
             return;
         }
         let loaded = self.store.delegations.get(key).cloned().map(Box::new);
@@ -381,8 +319,15 @@ impl World {
             if waiting.is_empty() && (over || !owned) {
                 return;
             }
-            let start = if owned { Start::Restored } else { Start::Guest };
-            self.start_actor(node, *stored, start);
+            let in_doubt = self.nodes[node].in_doubt.remove(key);
+            let start = if !owned {
+                Start::Guest
+            } else if in_doubt && stored.revision == Revision(2) {
+                Start::Unsent
+            } else {
+                Start::Restored
+            };
+            self.start_actor(node, *stored, start, None);
         }
         let stored = self.number_of(node, key).is_some();
         for tell in waiting.into_iter().filter(|_| stored) {
@@ -390,7 +335,13 @@ impl World {
         }
     }
 
-    fn start_actor(&mut self, node: usize, mut stored: Stored, start: Start) {
+    fn start_actor(
+        &mut self,
+        node: usize,
+        mut stored: Stored,
+        start: Start,
+        beginning: Option<Beginning>,
+    ) {
         let host = &mut self.nodes[node];
         host.newest += 1;
         if start != Start::Fresh {
@@ -402,9 +353,11 @@ impl World {
         self.count(match start {
             Start::Fresh => "fresh",
             Start::Restored => "restored",
+            Start::Unsent => "unsent",
             Start::Guest => "guest",
         });
-        let actor = Actor::new(number, stored, start);
+        let mut actor = Actor::new(number, stored, start);
+        actor.beginning = beginning;
         self.nodes[node].actors.insert(key.clone(), actor);
         self.deliver(node, &key, number, Word::Started);
     }

@@ -270,10 +270,10 @@ impl ModelStore {
         let NewDelegation {
             terms,
             idempotency,
-            state,
             retry_of: asked_for,
             ..
         } = &accept.delegation;
+        let sent = accept.sent.as_ref();
         let mut retry_of = asked_for.clone();
         if let Some(key) = idempotency
             && let Some(holder) = self.holder(stage, terms.key.caller, key)
@@ -306,16 +306,19 @@ impl ModelStore {
         }
         let stored = Stored {
             terms: terms.clone(),
-            life: Life::new(state.clone()),
-            revision: Revision(1),
+            life: accept.life(),
+            revision: accept.revision(),
             incarnation: Incarnation(0),
-            updated_at: terms.created_at,
+            updated_at: sent.map_or(terms.created_at, |sent| sent.at),
             idempotency: idempotency.clone(),
             retry_of: retry_of.clone(),
             reply: reply_of(&accept.feed, Reply::None),
             owner: node,
         };
-        stage.show(&accept.feed, &terms.key);
+        let feeds = sent.iter().map(|sent| &sent.feed);
+        std::iter::once(&accept.feed)
+            .chain(feeds)
+            .for_each(|feed| stage.show(feed, &terms.key));
         stage.changed.insert(terms.key.clone(), stored);
         Acceptance::Created { retry_of }
     }
@@ -478,7 +481,10 @@ impl ModelStore {
 fn places_of(write: &Write) -> usize {
     let feed = |feed: &Feed| feed.rows.len() + feed.reply.iter().len() + feed.events.len();
     match write {
-        Write::Accept(accept) => feed(&accept.feed).max(1),
+        Write::Accept(accept) => {
+            let sent = accept.sent.iter().map(|sent| feed(&sent.feed));
+            (feed(&accept.feed) + sent.sum::<usize>()).max(1)
+        }
         Write::Advance(advance) | Write::Visit(advance) => feed(&advance.feed),
         Write::DeliverOwed { .. } => 1,
         _ => 0,

@@ -143,9 +143,10 @@ impl Twins {
 
     fn some_write(&mut self) -> Write {
         match self.dice.below(10) {
-            0 | 1 => {
+            0 => begin(self.new_delegation()),
+            1 => {
                 let delegation = self.new_delegation();
-                begin(delegation)
+                begin_sent(delegation, self.tick())
             }
             2 if let Some(mut again) = self.some_known() => {
                 if self.dice.chance(30) {
@@ -337,7 +338,37 @@ impl Twins {
 
 fn begin(delegation: NewDelegation) -> Write {
     let feed = accepted_feed(&delegation, "target");
-    Write::Accept(Box::new(Accept { delegation, feed }))
+    Write::Accept(Box::new(Accept {
+        delegation,
+        feed,
+        sent: None,
+    }))
+}
+
+/// The same, of one that is sent at once.
+fn begin_sent(delegation: NewDelegation, at: Timestamp) -> Write {
+    let terms = &delegation.terms;
+    let life = Life {
+        attempt: Attempt(1),
+        state: State::Working(Working::dispatched(at)),
+    };
+    let sent = Advance {
+        key: terms.key.clone(),
+        revision: Revision(2),
+        incarnation: Incarnation(0),
+        feed: advanced_feed(terms, &Life::new(State::Pending), &life, true, at),
+        life,
+        at,
+        raw_reply: None,
+        told: true,
+    };
+    let feed = accepted_feed(&delegation, "target");
+    let sent = Some(sent);
+    Write::Accept(Box::new(Accept {
+        delegation,
+        feed,
+        sent,
+    }))
 }
 
 fn open(url: &str) -> (Store, Lease, Box<dyn Writer>) {

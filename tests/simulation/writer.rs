@@ -206,7 +206,11 @@ impl World {
             Ack::Actor { key, number } => {
                 self.word_soon(node, key, *number, Word::Persisted(Some(written)));
             }
-            Ack::Begin { order, delegation } => self.begun(node, *order, delegation, &written),
+            Ack::Begin {
+                order,
+                delegation,
+                beginning,
+            } => self.begun(node, *order, delegation, beginning.clone(), &written),
             Ack::Nobody => {}
         }
     }
@@ -216,7 +220,11 @@ impl World {
             Ack::Actor { key, number } => {
                 self.word_soon(node, &key, number, Word::Persisted(None));
             }
-            Ack::Begin { order, .. } => self.order_failed(order),
+            Ack::Begin {
+                order,
+                delegation,
+                beginning,
+            } => self.not_begun(node, order, &delegation.terms.key, beginning),
             Ack::Nobody => {}
         }
     }

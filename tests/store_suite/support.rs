@@ -261,7 +261,11 @@ pub(crate) fn acceptance(caller: WorkspaceId, target: WorkspaceId) -> Accept {
         retry_of: None,
     };
     let feed = accepted_feed(&delegation, "target");
-    Accept { delegation, feed }
+    Accept {
+        delegation,
+        feed,
+        sent: None,
+    }
 }
 
 pub(crate) fn keyed(

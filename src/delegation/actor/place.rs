@@ -1,6 +1,5 @@
 //! Where a delegation stands towards its target: in its line, on the way to it, or with it.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -31,11 +30,7 @@ impl DelegationActor {
             return;
         };
         let lines = &self.runtime.lines;
-        let ticket = || Ticket {
-            priority: Reverse(self.terms.priority),
-            since: self.terms.created_at,
-            key: self.terms.key.clone(),
-        };
+        let ticket = || Ticket::of(&self.terms);
         match &self.life.state {
             State::Pending => {
                 if self.place.is_none() {
@@ -59,8 +54,7 @@ impl DelegationActor {
                     // What stood in line leaves it first.
                     self.place = None;
                     let seat = Seat::working(lines, target, ticket(), actor);
-                    let granted = true;
-                    self.place = Some(Place { seat, granted });
+                    self.place = Some(Place::with_target(seat));
                 }
             }
             State::Queued(_) | State::Ended(_) => self.place = None,
@@ -125,13 +119,23 @@ impl Place {
         self.seat.attach(actor);
     }
 
+    /// It is on its way to the target.
+    pub(super) fn sent(&self) {
+        self.seat.sent();
+    }
+
     /// The target said something.
     pub(super) fn spoke(&self) {
         self.seat.spoke();
     }
 
-    const fn in_line(seat: Seat) -> Self {
+    pub(super) const fn in_line(seat: Seat) -> Self {
         let granted = false;
+        Self { seat, granted }
+    }
+
+    pub(super) const fn with_target(seat: Seat) -> Self {
+        let granted = true;
         Self { seat, granted }
     }
 

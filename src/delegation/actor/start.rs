@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::{DelegationActor, Start};
-use crate::domain::{Event, Origin, State};
+use super::place::Place;
+use super::{DelegationActor, Fresh, Start};
+use crate::delegation::beginning::{Beginning, Sending};
+use crate::domain::{Event, Origin, Outcome, State};
 
 /// How long the actor of an ended delegation waits for what it was rebuilt for.
 const ENDED_LINGER: Duration = Duration::from_secs(2);
@@ -15,10 +17,13 @@ impl DelegationActor {
     /// What an actor must find out that comes to a delegation which another left behind.
     pub(super) fn begin(&mut self, start: Start, context: &mut Context<Self>) {
         let event = match start {
-            Start::Fresh(_) => {
-                self.take_place(false, Some(context.address()));
-                return self.proceed(context);
-            }
+            Start::Fresh(fresh) => return self.begin_fresh(*fresh, context),
+            Start::Unsent => Event::Called {
+                attempt: self.life.attempt,
+                outcome: Outcome::NotDelivered {
+                    detail: "the database broke off before it could be sent".into(),
+                },
+            },
             Start::GivenUp(detail) => Event::Abandoned { detail },
             Start::Restored | Start::Guest
                 if self.is_guest || matches!(self.life.state, State::Ended(_)) =>
@@ -48,5 +53,37 @@ impl DelegationActor {
             }
         };
         self.learn(event, context);
+    }
+
+    fn begin_fresh(&mut self, fresh: Fresh, context: &mut Context<Self>) {
+        let Fresh { task, beginning } = fresh;
+        if self.terms.origin == Origin::Delegated {
+            self.task = Some(task);
+        }
+        match beginning {
+            Beginning {
+                seat: Some(seat),
+                sending: Some(sending),
+            } => {
+                seat.attach(context.address());
+                self.place = Some(Place::with_target(seat));
+                let Sending {
+                    step,
+                    way,
+                    expected,
+                } = sending;
+                self.way = Some(way);
+                self.act(step.effect);
+                drop(expected);
+            }
+            Beginning {
+                seat: Some(seat), ..
+            } => {
+                seat.enter(context.address());
+                self.place = Some(Place::in_line(seat));
+            }
+            Beginning { seat: None, .. } => {}
+        }
+        self.proceed(context);
     }
 }

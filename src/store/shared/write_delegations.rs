@@ -6,7 +6,7 @@ macro_rules! write_delegations {
             use diesel::prelude::*;
 
             use crate::domain::{
-                Accept, Advance, DelegationId, DelegationKey, FeedRow, Idempotency, Life, Position,
+                Accept, Advance, DelegationId, DelegationKey, FeedRow, Idempotency, Position,
                 Status,
             };
             use crate::store::batch::{Batch, Item};
@@ -118,7 +118,7 @@ macro_rules! write_delegations {
                 accept: &'a Accept,
                 batch: &mut Batch<'a>,
             ) -> Result<Written, Error> {
-                let life = Life::new(accept.delegation.state.clone());
+                let life = accept.life();
                 let number = batch.number_of(batch.current);
                 let asked_for = accept.delegation.retry_of.as_ref();
                 // A key that is taken by another node, and given back at once, may cost a second look.

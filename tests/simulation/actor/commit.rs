@@ -84,8 +84,13 @@ impl World {
             heard,
             refusals,
         };
+        let waits = |life: &Life| matches!(life.state, State::Pending | State::Queued(_));
+        let leaves = waits(&actor.life) && !waits(&committing.step.life);
         actor.committing = Some(Box::new(committing));
         self.resubmit(node, actor);
+        if let Some(place) = actor.place.as_ref().filter(|_| leaves) {
+            self.sent(node, place);
+        }
     }
 
     pub(super) fn resubmit(&mut self, node: usize, actor: &mut Actor) {

@@ -1,7 +1,5 @@
 //! Where a delegation stands towards its target (`src/delegation/actor/place.rs`).
 
-use std::cmp::Reverse;
-
 use baton::domain::*;
 
 use super::{Actor, Place, Route, Word};
@@ -19,11 +17,7 @@ impl World {
         }
         let new = |granted| Place {
             target,
-            ticket: Ticket {
-                priority: Reverse(actor.terms.priority),
-                since: actor.terms.created_at,
-                key: actor.terms.key.clone(),
-            },
+            ticket: Ticket::of(&actor.terms),
             granted,
         };
         match (&actor.life.state, &mut actor.place) {

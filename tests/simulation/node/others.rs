@@ -60,7 +60,7 @@ impl World {
                 None if self.nodes[node].reviving.contains_key(&key) => continue,
                 None => {}
             }
-            self.start_actor(node, stored, Start::Restored);
+            self.start_actor(node, stored, Start::Restored, None);
         }
     }
 
