@@ -23,6 +23,8 @@ struct Cut {
     armed: Arc<AtomicBool>,
     /// As long as it is set, no commit ends.
     frozen: Arc<AtomicBool>,
+    /// As long as it is set, nothing is taken.
+    refuses: Arc<AtomicBool>,
 }
 
 impl Writer for Cut {
@@ -33,6 +35,13 @@ impl Writer for Cut {
     ) -> Result<Commit, store::Error> {
         while self.frozen.load(Ordering::Acquire) {
             std::thread::sleep(Duration::from_millis(10));
+        }
+        if self.refuses.load(Ordering::Acquire) {
+            let refused = writes.iter().map(|_| Written::Failed("no".into()));
+            return Ok(Commit {
+                written: refused.collect(),
+                ..Commit::default()
+            });
         }
         let commit = self.writer.commit_watched(writes, written)?;
         if self.armed.swap(false, Ordering::AcqRel) {
@@ -50,6 +59,7 @@ struct House {
     hub: EventHub,
     cut: Arc<AtomicBool>,
     frozen: Arc<AtomicBool>,
+    refuses: Arc<AtomicBool>,
 }
 
 impl House {
@@ -65,7 +75,7 @@ impl House {
         .unwrap();
         let lease = store.join(Duration::from_secs(5)).unwrap();
         let (hub, cut) = (EventHub::default(), Arc::new(AtomicBool::new(false)));
-        let frozen = Arc::new(AtomicBool::new(false));
+        let [frozen, refuses] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let faults: Arc<Faults> = Arc::new(faults.parse().unwrap());
         let settings = PersistenceSettings {
             store: store.clone(),
@@ -83,6 +93,7 @@ impl House {
             writer: store.writer(&lease).unwrap(),
             armed: Arc::clone(&cut),
             frozen: Arc::clone(&frozen),
+            refuses: Arc::clone(&refuses),
         };
         let persistence =
             PersistenceActor::launch(settings, Box::new(writer), &actix::Arbiter::new().handle());
@@ -117,6 +128,7 @@ impl House {
             hub,
             cut,
             frozen,
+            refuses,
         }
     }
 
@@ -385,6 +397,8 @@ async fn a_commit_that_does_not_end_keeps_nobody_waiting() {
     assert!(house.persistence.is_writing());
     assert_eq!(house.status(other).await, None);
 }
+
+mod at_once;
 
 /// A hundred thousand of them may wait.
 #[test]

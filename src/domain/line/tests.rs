@@ -117,6 +117,58 @@ fn what_rests_holds_up_nobody() {
     assert_eq!(line.grants(at(500), &RETRY, 0.5), tickets[..1]);
 }
 
+#[test]
+fn one_begins_at_once_where_it_overtakes_nobody() {
+    let (mut line, tickets) = line_of(0);
+    assert!(tickets.is_empty());
+    line.set_cap(3);
+    let [first, second, third, fourth] = [0, 1, 2, 3].map(|place| ticket(place, 50));
+    let begins = |line: &mut Line, ticket: &Ticket| line.begin(ticket, at(0), &RETRY, 0.5);
+    assert!(begins(&mut line, &first), "nobody is there");
+    assert!(
+        begins(&mut line, &second),
+        "it goes behind one that is sent"
+    );
+    line.announce(third.clone());
+    assert!(
+        !begins(&mut line, &fourth),
+        "one before it is being committed"
+    );
+    assert_eq!(line.view().working, 2);
+    line.enter(third.clone(), at(0), at(0));
+    line.enter(fourth.clone(), at(0), at(0));
+    assert_eq!(line.grants(at(0), &RETRY, 0.5), [third.clone()], "the cap");
+    line.leave(&fourth, at(0), &RETRY, 0.5);
+    line.leave(&first, at(0), &RETRY, 0.5);
+    assert!(!begins(&mut line, &first), "one before it is not sent yet");
+    line.leave(&first, at(0), &RETRY, 0.5);
+    line.sent(&third);
+    assert!(begins(&mut line, &first));
+    assert!(!begins(&mut line, &fourth), "the cap");
+    for ticket in [first, second, third, fourth] {
+        assert!(!line.is_idle());
+        line.leave(&ticket, at(0), &RETRY, 0.5);
+    }
+    assert!(line.is_idle(), "nothing is left of them");
+}
+
+#[test]
+fn nobody_begins_at_once_where_something_is_wrong() {
+    let wrong: [fn(&mut Line, &Ticket); 4] = [
+        |line, seated| line.rest(seated, at(500), at(0)),
+        |line, seated| line.failed(seated, Hindrance::Unreachable, at(500), at(0)),
+        |line, _| line.hold(Hindrance::Offline, at(500), at(0)),
+        |line, _| line.hold(Hindrance::Busy, at(500), at(0)),
+    ];
+    for wrong in wrong {
+        let (mut line, tickets) = line_of(1);
+        line.grants(at(0), &RETRY, 0.5);
+        line.sent(&tickets[0]);
+        wrong(&mut line, &tickets[0]);
+        assert!(!line.begin(&ticket(1, 50), at(1), &RETRY, 0.5));
+    }
+}
+
 /// An agent that takes `room` at once, `takes` milliseconds each, and refuses the others as busy. Returns the order in
 /// which it accepted, the number of refusals, and when it was done.
 fn play(count: i64, room: usize, takes: u64) -> (Vec<i64>, usize, u64) {
