@@ -1,17 +1,22 @@
 //! Killed at each named point of `BATON_FAULTS`, with what is to become of the delegation and how often its agent sees it.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::rig::Rig;
+use crate::support::agent::FakeAgent;
 use crate::support::books::Course;
 use crate::support::database::Database;
+use crate::support::eventually;
 
 crate::on_both_databases!(
     within crate::rig::LIMIT;
     a_plain_agent_at_each_point,
     a_careful_agent_at_each_point,
+    a_plain_agent_at_each_point_when_it_is_sent_at_once,
+    a_careful_agent_at_each_point_when_it_is_sent_at_once,
 );
 
 /// What the books say in the end.
@@ -64,17 +69,52 @@ const CELLS: [Cell; 10] = [
     ("committed:abort:3", (Completed, 1..=1), (Completed, 1..=1)),
 ];
 
+/// With nothing in its way it takes two: it is accepted and about to be sent, it ended.
+const AT_ONCE: [Cell; 8] = [
+    ("during_commit:abort:1", (Nothing, 0..=0), (Nothing, 0..=0)),
+    ("committed:abort:1", (Unknown, 0..=0), (Completed, 1..=1)),
+    ("before_send:abort", (Unknown, 0..=0), (Completed, 1..=1)),
+    ("after_send:abort", (Unknown, 0..=1), (Completed, 1..=2)),
+    (WITH_THE_AGENT, (Unknown, 1..=1), (Completed, 2..=2)),
+    (
+        "answer_received:abort",
+        (Unknown, 1..=1),
+        (Completed, 2..=2),
+    ),
+    (
+        "during_commit:abort:2",
+        (Unknown, 1..=1),
+        (Completed, 2..=2),
+    ),
+    ("committed:abort:2", (Completed, 1..=1), (Completed, 1..=1)),
+];
+
 async fn a_plain_agent_at_each_point(database: Database) {
-    let mut rig = Rig::new(database, Course::KilledWithPlainAgent).await;
-    for (point, expected, _) in CELLS {
-        kill_at(&mut rig, point, expected).await;
-    }
-    rig.assert_settled(&[]).await;
+    let rig = Rig::with_address(database, Course::KilledWithPlainAgent, FakeAgent::long_url).await;
+    kill_at_each(rig, CELLS.map(|(point, plain, _)| (point, plain))).await;
 }
 
 async fn a_careful_agent_at_each_point(database: Database) {
-    let mut rig = Rig::new(database, Course::KilledWithCarefulAgent).await;
-    for (point, _, expected) in CELLS {
+    let course = Course::KilledWithCarefulAgent;
+    let rig = Rig::with_address(database, course, FakeAgent::long_url).await;
+    kill_at_each(rig, CELLS.map(|(point, _, careful)| (point, careful))).await;
+}
+
+async fn a_plain_agent_at_each_point_when_it_is_sent_at_once(database: Database) {
+    let rig = Rig::new(database, Course::KilledWithPlainAgent).await;
+    kill_at_each(rig, AT_ONCE.map(|(point, plain, _)| (point, plain))).await;
+}
+
+async fn a_careful_agent_at_each_point_when_it_is_sent_at_once(database: Database) {
+    let rig = Rig::new(database, Course::KilledWithCarefulAgent).await;
+    kill_at_each(rig, AT_ONCE.map(|(point, _, careful)| (point, careful))).await;
+}
+
+async fn kill_at_each<const N: usize>(
+    mut rig: Rig,
+    cells: [(&'static str, (End, RangeInclusive<usize>)); N],
+) {
+    for (point, expected) in cells {
         kill_at(&mut rig, point, expected).await;
     }
     rig.assert_settled(&[]).await;
@@ -86,6 +126,7 @@ async fn kill_at(rig: &mut Rig, point: &str, expected: (End, RangeInclusive<usiz
         kill_over_a_held_agent(rig, &task).await
     } else {
         rig.server.restart_with(&[("BATON_FAULTS", point)]).await;
+        nothing_stands_in_the_way(rig).await;
         let answered = rig.delegate(&task, false).await;
         let status = rig.server.ended().await;
         assert!(!status.success(), "{point}");
@@ -117,6 +158,17 @@ async fn kill_at(rig: &mut Rig, point: &str, expected: (End, RangeInclusive<usiz
         often.contains(&seen),
         "{point}, seen {seen} times: {whole:#}"
     );
+}
+
+/// After a kill nobody is given a turn until what the killed one had is taken over.
+async fn nothing_stands_in_the_way(rig: &Rig) {
+    rig.server.knows_by_heart(&rig.caller).await;
+    let left = "SELECT count(*) FROM nodes WHERE holder = id";
+    eventually("what was left is taken over", async || {
+        (rig.database.count(left) == 1).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 async fn kill_over_a_held_agent(rig: &Rig, task: &str) -> Option<String> {

@@ -33,13 +33,22 @@ pub(crate) struct Rig {
 impl Rig {
     /// On a database of its own, with an agent of these manners.
     pub(crate) async fn new(database: Database, course: Course) -> Self {
+        Self::with_address(database, course, FakeAgent::url).await
+    }
+
+    /// The same, with the agent at this address of it.
+    pub(crate) async fn with_address(
+        database: Database,
+        course: Course,
+        address: fn(&FakeAgent) -> String,
+    ) -> Self {
         // Short waits: what was cut off is taken up again at once.
         let variables = [("BATON_RETRY_BASE_MS", "50"), ("BATON_LEASE_MS", "500")];
         let server = Server::start(&database, &variables).await;
         let agent = FakeAgent::start(Behaviour::after(WORK, Behaviour::Echo)).await;
         let api = server.api();
         let caller = api.create_workspace("caller", None, None).await;
-        let url = agent.url();
+        let url = address(&agent);
         let target = api
             .create_workspace("target", Some(&caller), Some(&url))
             .await;

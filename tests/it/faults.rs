@@ -21,6 +21,7 @@ crate::on_both_databases!(
     no_statement_of_an_ending_stands_without_the_others,
     a_refused_delegation_is_not_sent,
     nothing_is_sent_before_that_is_durable,
+    nothing_is_sent_at_once_before_that_is_durable,
     without_the_tokens_nobody_is_let_in,
 );
 
@@ -66,11 +67,11 @@ async fn a_panic_in_one_actor_is_felt_by_no_other_and_the_panicked_one_is_rebuil
 }
 
 async fn what_panics_again_and_again_ends_as_internal(database: Database) {
-    // Each fault strikes at the next passage that no earlier one has struck at.
+    // Each fault strikes at the next passage that no earlier one has struck at, the first when it is about to be sent.
     let faults = ["actor_told:panic"; 4].join(",");
     let server = Server::start(&database, &[("BATON_FAULTS", &faults)]).await;
     let agent = FakeAgent::start(Behaviour::Echo).await;
-    let Family { caller, target, .. } = server.family(&agent.url()).await;
+    let Family { caller, target, .. } = server.family(&agent.long_url()).await;
     let api = server.api();
     let doomed = api.delegated(&caller, &target, "go").await;
     api.wait_until_ended(&caller, &doomed).await;
@@ -271,7 +272,7 @@ async fn a_refused_delegation_is_not_sent(database: Database) {
 async fn nothing_is_sent_before_that_is_durable(database: Database) {
     let server = Server::start(&database, &[]).await;
     let agent = FakeAgent::start(Behaviour::Echo).await;
-    let Family { caller, target, .. } = server.family(&agent.url()).await;
+    let Family { caller, target, .. } = server.family(&agent.long_url()).await;
     let api = server.api();
     let fault = database.fail_on("UPDATE", "delegations", "NEW.status = 'dispatched'");
     let id = api.delegated(&caller, &target, "go").await;
@@ -283,6 +284,25 @@ async fn nothing_is_sent_before_that_is_durable(database: Database) {
     assert_eq!(whole.str("status"), "pending");
     assert_eq!(agent.connections(), 0);
     fault.heal();
+    api.wait_until_ended(&caller, &id).await;
+    assert_exactly_once(api, &caller, &id, Expected::Completed("echo: go")).await;
+    assert_settled(&server, &database, &caller, &agent, &[]).await;
+}
+
+async fn nothing_is_sent_at_once_before_that_is_durable(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    let agent = FakeAgent::start(Behaviour::Echo).await;
+    let Family { caller, target, .. } = server.family(&agent.url()).await;
+    let api = server.api();
+    server.knows_by_heart(&caller).await;
+    let fault = database.fail_on("INSERT", "delegations", "NEW.status = 'dispatched'");
+    for _ in 0..20 {
+        api.delegate(&caller, &target, "go").await.expect(503);
+    }
+    assert_eq!((agent.connections(), rows(&database)), (0, 0));
+    fault.heal();
+    // Nobody stands in the way of the next.
+    let id = api.delegated(&caller, &target, "go").await;
     api.wait_until_ended(&caller, &id).await;
     assert_exactly_once(api, &caller, &id, Expected::Completed("echo: go")).await;
     assert_settled(&server, &database, &caller, &agent, &[]).await;

@@ -47,9 +47,9 @@ async fn told_to_stop_it_ends_in_time_and_what_waits_goes_on_later(database: Dat
 }
 
 /// A workspace below `parent` with an agent whose card may declare that it drops a repeated messageId.
-async fn worker(api: &Api, parent: &Workspace, agent: &FakeAgent, deduplicates: bool) -> Workspace {
+async fn worker(api: &Api, parent: &Workspace, url: &str, deduplicates: bool) -> Workspace {
     let target = api
-        .create_workspace("worker", Some(parent), Some(&agent.url()))
+        .create_workspace("worker", Some(parent), Some(url))
         .await;
     let extensions = if deduplicates {
         json!([{"uri": "urn:baton:ext:idempotent-message-id:v1"}])
@@ -57,7 +57,7 @@ async fn worker(api: &Api, parent: &Workspace, agent: &FakeAgent, deduplicates: 
         json!([])
     };
     let card = json!({"name": "worker", "url": "", "capabilities": {"extensions": extensions}});
-    api.register(&target, &agent.url(), &card).await.expect(200);
+    api.register(&target, url, &card).await.expect(200);
     target
 }
 
@@ -69,7 +69,7 @@ async fn dispatch_and_hold(
     deduplicates: bool,
 ) -> String {
     agent.hold();
-    let target = worker(api, caller, agent, deduplicates).await;
+    let target = worker(api, caller, &agent.url(), deduplicates).await;
     let id = api.delegated(caller, &target, "dispatched").await;
     agent.wait_for(1).await;
     id
@@ -87,13 +87,13 @@ async fn killed_it_takes_up_everything_that_was_live(database: Database) {
         FakeAgent::start(Behaviour::Echo).await,
     );
     away.stop();
-    let absent = worker(api, &caller, &away, false).await;
+    let absent = worker(api, &caller, &away.url(), false).await;
     let queued = api.delegated(&caller, &absent, "queued").await;
     api.wait_until_status(&caller, &queued, &["queued"]).await;
     let lost = dispatch_and_hold(api, &caller, &plain, false).await;
     let resent = dispatch_and_hold(api, &caller, &careful, true).await;
     let third = FakeAgent::start(Behaviour::Echo).await;
-    let target = worker(api, &caller, &third, false).await;
+    let target = worker(api, &caller, &third.url(), false).await;
     let pending = api.delegated(&caller, &target, "pending").await;
     api.wait_until_status(&caller, &pending, &["pending"]).await;
     let recorded = api.record(&caller, &target, "recorded", "task").await;
@@ -140,7 +140,7 @@ async fn killed_at_any_point_it_neither_loses_nor_repeats(database: Database) {
     let points = ["before_send", "answer_received", "committed:abort:2"];
     let mut server = Server::start(&database, &[SOON]).await;
     let caller = server.api().create_workspace("caller", None, None).await;
-    let target = worker(server.api(), &caller, &agent, false).await;
+    let target = worker(server.api(), &caller, &agent.long_url(), false).await;
     let mut poller = Poller::default();
     for (number, point) in points.into_iter().enumerate() {
         let fault = if point.contains(':') {

@@ -45,6 +45,12 @@ impl FakeAgent {
         format!("http://{}/", self.address())
     }
 
+    /// The same place, in more words than Baton remembers: who is sent there is looked up each time, and sent in a commit
+    /// of its own.
+    pub(crate) fn long_url(&self) -> String {
+        format!("{}?{}", self.url(), "x".repeat(1_100))
+    }
+
     /// From now on it behaves like this.
     pub(crate) fn behave(&self, behaviour: Behaviour) {
         self.script().messages = behaviour;

@@ -173,6 +173,29 @@ impl Server {
         lock(&self.log.0).clone()
     }
 
+    /// Waits until it knows by heart what it has read: on PostgreSQL that takes until it hears the other nodes.
+    pub(crate) async fn knows_by_heart(&self, member: &Workspace) {
+        let nothing = json!({});
+        eventually("what was read is remembered", async || {
+            self.api.delegate_with(member, &nothing).await.expect(400);
+            let before = self.reads().await;
+            self.api.delegate_with(member, &nothing).await.expect(400);
+            (self.reads().await == before).then_some(())
+        })
+        .await;
+    }
+
+    /// How often requests asked the database.
+    async fn reads(&self) -> u64 {
+        let metrics = self.api.admin_get("/metrics").await.expect(200);
+        let reads = metrics.text.lines().filter(|line| {
+            line.starts_with("baton_store_reads_total{") && !line.contains("query=\"nodes\"")
+        });
+        reads
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum()
+    }
+
     /// The rules of the product, checked by the server on its own rows.
     pub(crate) async fn assert_invariants(&self) {
         let reply = self.api.admin_get("/admin/invariants").await.expect(200);
