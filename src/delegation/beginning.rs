@@ -57,8 +57,8 @@ impl Runtime {
         let cap = way.as_ref().map(|(_, cap)| *cap);
         let (seat, goes) = Seat::beginning(&self.lines, target, Ticket::of(terms), cap);
         let sending = way.filter(|_| goes).and_then(|(way, _)| {
-            let (step, sent) = self.first_step(accept)?;
-            accept.sent = Some(sent);
+            let (step, change) = self.first_step(accept)?;
+            accept.sent = Some(change);
             let expected = Calls::expect(&self.registry);
             Some(Sending {
                 step,

@@ -132,8 +132,8 @@ fn take_up(delegations: &Delegations, page: Vec<Loaded>) {
             delegations = left.len(),
             "taking charge of what has no actor"
         );
-        delegations.supervisor.do_send(TakeUp(left));
     }
+    delegations.supervisor.do_send(TakeUp(left));
 }
 
 /// Hands out what is live of what a node accepted.

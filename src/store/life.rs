@@ -221,7 +221,8 @@ fn first_history(accept: &Accept) -> J {
     let accepted = history_entry(&accepted, delegation.terms.created_at);
     let sent = accept.sent.as_ref().filter(|sent| is_kept(sent));
     let sent = sent.map(|sent| history_entry(&sent.life, sent.at));
-    history_json(&Vec::from_iter([accepted].into_iter().chain(sent)))
+    let history: Vec<_> = std::iter::once(accepted).chain(sent).collect();
+    history_json(&history)
 }
 
 /// A delegation's id as it is stored.

@@ -74,7 +74,7 @@ pub(crate) enum Ack {
     Begin {
         order: usize,
         delegation: Box<NewDelegation>,
-        beginning: Beginning,
+        beginning: Box<Beginning>,
     },
     Nobody,
 }

@@ -210,7 +210,7 @@ impl World {
                 order,
                 delegation,
                 beginning,
-            } => self.begun(node, *order, delegation, beginning.clone(), &written),
+            } => self.begun(node, *order, delegation, (**beginning).clone(), &written),
             Ack::Nobody => {}
         }
     }
@@ -224,7 +224,7 @@ impl World {
                 order,
                 delegation,
                 beginning,
-            } => self.not_begun(node, order, &delegation.terms.key, beginning),
+            } => self.not_begun(node, order, &delegation.terms.key, *beginning),
             Ack::Nobody => {}
         }
     }

@@ -51,7 +51,7 @@ impl World {
             ack: Ack::Begin {
                 order,
                 delegation: Box::new(delegation),
-                beginning,
+                beginning: Box::new(beginning),
             },
         };
         self.submit(node, append);
