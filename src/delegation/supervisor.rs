@@ -249,6 +249,7 @@ impl Handler<Begun> for Supervisor {
         let answer = match result {
             Ok(written) => self.begun(delegation, beginning, written, context),
             Err(error) => {
+                drop(beginning);
                 if let (Some(key), persistence::Error::Unavailable { .. }) = (&unsent, &error) {
                     let deadline = delegation.terms.deadline;
                     self.in_doubt.insert(key.clone(), deadline);
