@@ -1,5 +1,6 @@
 //! Delegations, and what is committed of them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ pub(crate) fn ending(accept: &Accept) -> Write {
         })),
     };
     let feed = advanced_feed(terms, &Life::new(State::Pending), &life, true, at);
-    Write::Advance(Box::new(Advance {
+    Write::Advance(Arc::new(Advance {
         key: terms.key.clone(),
         revision: Revision(1),
         incarnation: Incarnation(0),

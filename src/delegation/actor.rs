@@ -94,7 +94,7 @@ pub(super) struct DelegationActor {
 #[derive(Debug)]
 struct Committing {
     step: Step,
-    advance: Advance,
+    advance: Arc<Advance>,
     reply: Option<oneshot::Sender<Result<Told, Error>>>,
     /// Whether the target said this.
     heard: bool,
@@ -232,7 +232,7 @@ impl DelegationActor {
         feed.rows.extend(self.request_for_poller(&step.life, at));
         let waited = matches!(self.life.state, State::Pending | State::Queued(_));
         let waits = matches!(step.life.state, State::Pending | State::Queued(_));
-        let advance = Advance {
+        let advance = Arc::new(Advance {
             key: self.terms.key.clone(),
             revision: self.revision.next(),
             incarnation: self.incarnation,
@@ -241,7 +241,7 @@ impl DelegationActor {
             at,
             raw_reply,
             feed,
-        };
+        });
         self.committing = Some(Box::new(Committing {
             step,
             advance,
@@ -277,7 +277,7 @@ impl DelegationActor {
         if committing.step.life.status().is_terminal() && !self.life.status().is_terminal() {
             count(Promise::Ending, Progress::Attempted, 1);
         }
-        let advance = Box::new(committing.advance.clone());
+        let advance = Arc::clone(&committing.advance);
         let write = if self.is_guest {
             Write::Visit(advance)
         } else {

@@ -45,9 +45,9 @@ pub enum Write {
     /// Begin a delegation.
     Accept(Box<Accept>),
     /// Move a delegation that this node has in charge.
-    Advance(Box<Advance>),
+    Advance(Arc<Advance>),
     /// Move a delegation that another node may have in charge, which is told of it.
-    Visit(Box<Advance>),
+    Visit(Arc<Advance>),
     /// Write a reply that is owed (rule 4). Does nothing when it is not owed any more.
     DeliverOwed {
         /// Whose.

@@ -1,5 +1,6 @@
 //! The model of the store is the real one: the same writes, drawn at random, mean the same to both.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use baton::domain::*;
@@ -192,7 +193,7 @@ impl Twins {
         let incarnation = stored.map_or(Incarnation(0), |stored| stored.incarnation);
         let off = self.dice.pick(&[0, 0, 0, 0, -1, 1]);
         let life = self.some_life(at);
-        let advance = Box::new(Advance {
+        let advance = Arc::new(Advance {
             key: terms.key.clone(),
             revision: Revision(revision.0 + 1 + off),
             incarnation: Incarnation(incarnation.0.saturating_add(self.dice.pick(&[0, 0, 0, 1])))

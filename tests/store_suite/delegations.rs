@@ -1,5 +1,7 @@
 //! Accepting, moving and ending delegations.
 
+use std::sync::Arc;
+
 use baton::domain::*;
 use baton::store::*;
 
@@ -160,7 +162,7 @@ pub(crate) fn a_repeated_commit_changes_nothing(store: &TestStore) {
     newer.incarnation = Incarnation(4);
     newer.feed = Feed::default();
     assert!(matches!(
-        store.write(Write::Advance(Box::new(newer))),
+        store.write(Write::Advance(Arc::new(newer))),
         Written::Advanced
     ));
     let old = store.write(advance_write(&terms, 4, &failed("x")));
@@ -309,7 +311,7 @@ pub(crate) fn history_is_kept_and_bounded(store: &TestStore) {
         .collect();
     let mut ending = advance(&terms, 205, &failed("broke 🦀"));
     ending.raw_reply = Some(bytes::Bytes::from_static(b"raw\0\xff"));
-    writes.push(Write::Advance(Box::new(ending)));
+    writes.push(Write::Advance(Arc::new(ending)));
     store.commit(&writes);
     let key = terms.key.clone();
     let view = store.read(move |reader| reader.view(&key)).unwrap();

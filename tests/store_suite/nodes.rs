@@ -1,5 +1,6 @@
 //! Leases: who may write, who takes over, what the others hear of it.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -274,7 +275,7 @@ pub(crate) fn what_others_commit_is_heard_of(store: &TestStore) {
     let feeds = |heard: Heard| (heard.workspaces, heard.moved);
     assert_eq!(feeds(next(&heard)), (vec![terms.key.caller], vec![]));
     let life = completed("x");
-    store.write(Write::Visit(Box::new(advance(&terms, 2, &life))));
+    store.write(Write::Visit(Arc::new(advance(&terms, 2, &life))));
     assert_eq!(
         feeds(next(&heard)),
         (vec![terms.key.caller], vec![terms.key.clone()])

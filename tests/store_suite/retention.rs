@@ -89,7 +89,7 @@ pub(crate) fn what_is_old_goes_and_what_nobody_read_stays(store: &TestStore) {
 pub(crate) fn a_pruned_ending_is_neither_missed_nor_written_again(store: &TestStore) {
     let terms = begun(store);
     let ending = advance(&terms, 2, &completed("42"));
-    store.write(Write::Advance(Box::new(ending.clone())));
+    store.write(Write::Advance(Arc::new(ending.clone())));
     let violations = |pruned_before: Timestamp| {
         let limits = AuditLimits {
             pruned_before,
@@ -108,7 +108,7 @@ pub(crate) fn a_pruned_ending_is_neither_missed_nor_written_again(store: &TestSt
     assert_eq!((violations(after_it), violations(Timestamp(0))), (0, 2));
 
     // The same change again, and another one that ends it: the delegation's row knows better.
-    let again = store.write(Write::Advance(Box::new(ending)));
+    let again = store.write(Write::Advance(Arc::new(ending)));
     assert!(matches!(again, Written::Advanced), "{again:?}");
     let other = store.write(advance_write(&terms, 2, &failed("no")));
     assert!(matches!(other, Written::Stale), "{other:?}");

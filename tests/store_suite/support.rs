@@ -331,7 +331,7 @@ pub(crate) fn advance(terms: &Terms, revision: i64, life: &Life) -> Advance {
 }
 
 pub(crate) fn advance_write(terms: &Terms, revision: i64, life: &Life) -> Write {
-    Write::Advance(Box::new(advance(terms, revision, life)))
+    Write::Advance(Arc::new(advance(terms, revision, life)))
 }
 
 /// A delegation that was accepted.

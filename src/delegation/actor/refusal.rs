@@ -1,5 +1,6 @@
 //! What the database will not take.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -53,11 +54,12 @@ impl DelegationActor {
         };
         if let Decision::Advance(step) = self.decide(&abandoned, moment) {
             let (life, push) = (&step.life, self.runtime.push_replies);
-            committing.advance.feed = advanced_feed(&self.terms, &self.life, life, push, now);
-            committing.advance.life = life.clone();
-            committing.advance.told = true;
-            committing.advance.raw_reply = None;
-            committing.advance.at = now;
+            let advance = Arc::make_mut(&mut committing.advance);
+            advance.feed = advanced_feed(&self.terms, &self.life, life, push, now);
+            advance.life = life.clone();
+            advance.told = true;
+            advance.raw_reply = None;
+            advance.at = now;
             committing.step = step;
         }
     }

@@ -1,5 +1,6 @@
 //! Deciding, committing, and doing what was decided once it is committed (`src/delegation/actor.rs`, `refusal.rs`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use baton::domain::*;
@@ -97,7 +98,7 @@ impl World {
         let Some(committing) = &actor.committing else {
             return;
         };
-        let advance = Box::new(committing.advance.clone());
+        let advance = Arc::new(committing.advance.clone());
         let append = Append {
             write: if actor.guest {
                 Write::Visit(advance)
