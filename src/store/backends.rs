@@ -19,7 +19,7 @@ pub(super) mod postgres {
 
     use crate::domain::{NodeId, Position};
     use crate::store::batch::{Batch, Manner, Run, places};
-    use crate::store::folded::Places;
+    use crate::store::folded::{Places, Stored};
     use crate::store::fragments::{GoneNodes, pg_notify};
     use crate::store::rows::{ActivityRow, EventRow};
     use crate::store::schema::{activity_logs, nodes, structure_events};
@@ -118,7 +118,7 @@ pub(super) mod postgres {
     /// The statement is the transaction.
     fn at_once<'a>(
         conn: &mut PgConnection,
-        session: &Session,
+        session: &mut Session,
         writes: &'a [Write],
         run: &Run<'a>,
     ) -> Result<Attempt, Error> {
@@ -126,9 +126,15 @@ pub(super) mod postgres {
         let mut batch = Batch::new(writes, Manner::Whole, session.lease.node(), Position(0));
         batch.take_run(run);
         let payload = telling::payload(&batch, writes, session.number);
-        let before = folded::write(conn, run, &batch, Places::Take(number), payload.as_deref())?;
+        let places = if session.alone {
+            Places::TakeLate(number)
+        } else {
+            Places::Take(number)
+        };
+        let stored = folded::write(conn, run, &batch, places, payload.as_deref())?;
         session.progressed();
-        let before = before.ok_or(Error::Fenced)?;
+        let Stored { before, alone } = stored.ok_or(Error::Fenced)?;
+        session.alone = alone;
         batch.move_behind(before);
         Ok(Attempt {
             commit: batch.finish(&[]),

@@ -17,8 +17,8 @@ use super::telling::CHANNEL;
 use super::types::{DbUuid, Id, J, Ts};
 use crate::domain::{Advance, Life, NodeId, Position};
 
-/// Where the batch comes before it is known whether all of it can be stored.
-type Answer = (BigInt, Integer, Nullable<Bool>);
+/// The place before the first, how many nodes there are, one when all of it is stored, and whether others were told.
+type Answer = (BigInt, Integer, Integer, Nullable<Bool>);
 type Statement<'a> = Columnar<'a, Answer>;
 
 /// Which places the batch gets.
@@ -28,10 +28,21 @@ pub(crate) enum Places {
     Taken,
     /// This many, taken by the statement itself: its positions count from the first. The node's lease is proved, too.
     Take(i64),
+    /// The same, but taken only once delegations have moved, so that two batches of one node can do that side by side. Two
+    /// of different nodes might then wait for each other.
+    TakeLate(i64),
 }
 
-/// Stores a batch whose run is all of it that is not stored yet. Answers with the place before the first; none when the
-/// lease is lost.
+/// What is known of a batch that is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Stored {
+    /// The place before its first.
+    pub(crate) before: Position,
+    /// Whether this node is the only one.
+    pub(crate) alone: bool,
+}
+
+/// Stores a batch whose run is all of it that is not stored yet. None when the lease is lost.
 ///
 /// # Errors
 /// [`Error::Refused`] when any of it cannot be stored as it is, be it that a delegation has moved on: nothing was stored.
@@ -41,7 +52,7 @@ pub(crate) fn write(
     batch: &Batch<'_>,
     places: Places,
     payload: Option<&str>,
-) -> Result<Option<Position>, Error> {
+) -> Result<Option<Stored>, Error> {
     let lives: Vec<Life> = run
         .accepts
         .iter()
@@ -63,42 +74,60 @@ pub(crate) fn write(
         .map(|(place, (_, advance))| MovedRow::of(place, advance))
         .collect();
     let shown = Shown::of(run, batch);
-    let statement = take(places, batch.node, batch.endings);
-    let statement = move_on(statement, &moved);
+    let statement = match places {
+        Places::Taken => Columnar::new("WITH own AS (SELECT 1)"),
+        Places::Take(_) | Places::TakeLate(_) => prove(batch.node),
+    };
+    let late = matches!(places, Places::TakeLate(_)) && !moved.is_empty();
+    let statement = if late {
+        let statement = move_on(statement, &moved, " FROM own, (SELECT ");
+        let after = " FROM own, (SELECT count(*) AS number FROM moved) AS m WHERE m.number >= 0 AND p.id = 1";
+        take(statement, places, batch.endings, after)
+    } else {
+        let statement = take(statement, places, batch.endings, " FROM own WHERE p.id = 1");
+        move_on(statement, &moved, " FROM place, (SELECT ")
+    };
     let statement = begin(statement, &begun);
     let statement = show(statement, &shown, !moved.is_empty());
-    let stored: Option<(i64, i32, Option<bool>)> = judge(statement, moved.len(), &begun, payload)
-        .get_result(conn)
-        .optional()?;
-    Ok(stored.map(|(before, ..)| Position(before)))
+    let stored: Option<(i64, i32, i32, Option<bool>)> =
+        judge(statement, moved.len(), &begun, payload)
+            .get_result(conn)
+            .optional()?;
+    Ok(stored.map(|(before, nodes, ..)| Stored {
+        before: Position(before),
+        alone: nodes <= 1,
+    }))
 }
 
-fn take<'a>(places: Places, node: NodeId, endings: Endings) -> Statement<'a> {
-    let (statement, from) = match places {
-        Places::Taken => (
-            Columnar::new("WITH place AS (UPDATE feed_position AS p SET "),
-            " WHERE p.id = 1 RETURNING 0::bigint",
-        ),
-        Places::Take(number) => (
-            Columnar::new("WITH own AS (SELECT id FROM nodes WHERE id = holder AND id = ")
-                .value::<DbUuid, _>(
-                    Id(node.0),
-                    " FOR SHARE), place AS (UPDATE feed_position AS p SET last = p.last + ",
-                )
-                .value::<BigInt, _>(number, ", "),
-            " FROM own WHERE p.id = 1 RETURNING p.last",
-        ),
+/// Until the transaction ends, nobody can take over from a node that is proved to be one.
+fn prove<'a>(node: NodeId) -> Statement<'a> {
+    Columnar::new("WITH own AS (SELECT id FROM nodes WHERE id = holder AND id = ")
+        .value::<DbUuid, _>(Id(node.0), " FOR SHARE)")
+}
+
+fn take<'a>(
+    statement: Statement<'a>,
+    places: Places,
+    endings: Endings,
+    from: &'static str,
+) -> Statement<'a> {
+    let number = match places {
+        Places::Taken => 0,
+        Places::Take(number) | Places::TakeLate(number) => number,
     };
     let statement = statement
-        .text("completed = p.completed + ")
+        .text(", place AS (UPDATE feed_position AS p SET last = p.last + ")
+        .value::<BigInt, _>(number, ", completed = p.completed + ")
         .value::<BigInt, _>(endings.completed, ", failed = p.failed + ")
         .value::<BigInt, _>(endings.failed, ", cancelled = p.cancelled + ")
         .value::<BigInt, _>(endings.cancelled, from);
     match places {
-        Places::Taken => statement.text(" AS before, p.nodes)"),
-        Places::Take(number) => statement
-            .text(" - ")
-            .value::<BigInt, _>(number, " AS before, p.nodes)"),
+        Places::Taken => statement.text(" RETURNING 0::bigint AS before, p.nodes)"),
+        Places::Take(number) | Places::TakeLate(number) => {
+            statement
+                .text(" RETURNING p.last - ")
+                .value::<BigInt, _>(number, " AS before, p.nodes)")
+        }
     }
 }
 
@@ -146,7 +175,11 @@ fn from_one(place: usize) -> i32 {
 }
 
 /// Moves delegations, no two of them the same. `given.numbers` has their numbers, each at its place among the changes.
-fn move_on<'a>(statement: Statement<'a>, rows: &'a [MovedRow<'a>]) -> Statement<'a> {
+fn move_on<'a>(
+    statement: Statement<'a>,
+    rows: &'a [MovedRow<'a>],
+    from: &'static str,
+) -> Statement<'a> {
     if rows.is_empty() {
         return statement;
     }
@@ -195,8 +228,9 @@ fn move_on<'a>(statement: Statement<'a>, rows: &'a [MovedRow<'a>]) -> Statement<
         .text(
             ", last_heartbeat = coalesce(v.last_heartbeat, d.last_heartbeat), \
              result_raw = coalesce(v.result_raw, d.result_raw), history = d.history || v.history, \
-             reply = coalesce(v.reply, d.reply) FROM place, (SELECT ",
+             reply = coalesce(v.reply, d.reply)",
         )
+        .text(from)
         .rows(replaced.into_iter().chain(others).chain([reply, write]))
         .text(
             ") AS v WHERE d.caller_id = v.caller_id AND d.delegation_id = v.delegation_id \
@@ -364,7 +398,7 @@ fn judge<'a>(
     payload: Option<&'a str>,
 ) -> Statement<'a> {
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-    let mut statement = statement.text(" SELECT place.before, 1 / (true");
+    let mut statement = statement.text(" SELECT place.before, place.nodes, 1 / (true");
     if moved > 0 {
         statement = statement
             .text(" AND (SELECT count(*) FROM moved) = ")

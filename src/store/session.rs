@@ -82,6 +82,8 @@ pub(super) struct Session {
     /// Which of the node's connections this is.
     pub(super) number: u64,
     renewed: Option<Instant>,
+    /// Whether there was no other node when it last committed.
+    pub(super) alone: bool,
 }
 
 impl Session {
@@ -90,6 +92,7 @@ impl Session {
             number: lease.session(),
             lease,
             renewed: None,
+            alone: false,
         }
     }
 
