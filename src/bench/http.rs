@@ -141,8 +141,13 @@ impl Connection {
         }
         loop {
             self.read_on().await?;
-            if let Some(head) = self.head()? {
-                return Ok(head);
+            match self.head() {
+                Ok(Some(head)) => return Ok(head),
+                Ok(None) => {}
+                Err(error) => {
+                    self.stream = None;
+                    return Err(error);
+                }
             }
         }
     }
@@ -185,7 +190,10 @@ impl Connection {
     /// Opens the connection, if it is not.
     pub(super) async fn open(&mut self) -> anyhow::Result<()> {
         // Nothing can have come unasked but its end.
-        let ended = |stream: &TcpStream| stream.try_read(&mut [0]).is_ok();
+        let ended = |stream: &TcpStream| {
+            let read = stream.try_read(&mut [0]);
+            !read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+        };
         if self.stream.as_ref().is_none_or(ended) {
             let stream = TcpStream::connect(self.address).await?;
             stream.set_nodelay(true)?;

@@ -53,18 +53,19 @@ impl Runtime {
         let Some(target) = terms.target.filter(|_| terms.origin == Origin::Delegated) else {
             return Beginning::default();
         };
+        // Before it is looked at whether calls are still made: whoever waits for the last one waits for this.
+        let expected = Calls::expect(&self.registry);
         let way = self.way_at_once(target);
-        let cap = way.as_ref().map(|(_, cap)| *cap);
+        let ready = way.and_then(|way| Some((way, self.first_step(accept)?)));
+        let cap = ready.as_ref().map(|((_, cap), _)| *cap);
         let (seat, goes) = Seat::beginning(&self.lines, target, Ticket::of(terms), cap);
-        let sending = way.filter(|_| goes).and_then(|(way, _)| {
-            let (step, change) = self.first_step(accept)?;
+        let sending = ready.filter(|_| goes).map(|((way, _), (step, change))| {
             accept.sent = Some(change);
-            let expected = Calls::expect(&self.registry);
-            Some(Sending {
+            Sending {
                 step,
                 way,
                 expected,
-            })
+            }
         });
         Beginning {
             seat: Some(seat),

@@ -40,7 +40,7 @@ impl<T> Ordered<T> {
     pub(super) fn add(&mut self, what: T, span: Span, behind: Vec<Flight>) {
         let place = self
             .held
-            .partition_point(|held| held.span.before < span.before);
+            .partition_point(|held| (held.span.before, held.span.last) < (span.before, span.last));
         self.held.insert(place, Held { what, span, behind });
     }
 
@@ -61,7 +61,7 @@ impl<T> Ordered<T> {
         if span.before != self.last || span.unbroken_since != span.before {
             self.unbroken_since = span.unbroken_since;
         }
-        self.last = span.last;
+        self.last = self.last.max(span.last);
         Some((what, self.unbroken_since))
     }
 }

@@ -245,6 +245,7 @@ impl PersistenceActor {
             context.cancel_future(stall);
             actor.flights.retain(|other| *other != flight);
             actor.ordered.landed(flight);
+            let behind = actor.flights.clone();
             // A panic costs the connection that it happened on, never the batch.
             let finished = joined.unwrap_or_else(|panic| Finished {
                 writer: None,
@@ -267,7 +268,7 @@ impl PersistenceActor {
                         // Before the answers, so that the database need not wait for them.
                         actor.proceed(context);
                     }
-                    actor.came_back(commit, answers);
+                    actor.came_back(commit, answers, behind);
                     actor.proceed(context);
                 }
                 Err(store::Error::Fenced) => actor.end(),
@@ -383,6 +384,9 @@ impl PersistenceActor {
             self.portion = (size / 2).max(1);
         }
         self.away();
+        if self.pausing {
+            return;
+        }
         let delay = RETRY_BASE
             .saturating_mul(1 << self.failures.min(6))
             .min(RETRY_CAP);

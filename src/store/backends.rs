@@ -18,7 +18,7 @@ pub(super) mod postgres {
     use std::time::Instant;
 
     use crate::domain::{NodeId, Position};
-    use crate::store::batch::{Batch, Manner, Run, places};
+    use crate::store::batch::{Batch, Manner, Run, has_key, places};
     use crate::store::folded::{Places, Stored};
     use crate::store::fragments::{GoneNodes, pg_notify};
     use crate::store::rows::{ActivityRow, EventRow};
@@ -98,21 +98,38 @@ pub(super) mod postgres {
         writes: &[Write],
         written: Option<&dyn Fn()>,
     ) -> Option<Result<Commit, Error>> {
-        let run = Run::of(writes)?;
+        let mut result = commit_run(conn, session, writes, &Run::of(writes, false)?, written);
+        if matches!(result, Err(Error::Refused(_))) && writes.iter().any(has_key) {
+            // A key that was used before is nothing unusual, and the others need not pay for it.
+            metrics::counter!("baton_batches_refused_total").increment(1);
+            result = commit_run(conn, session, writes, &Run::of(writes, true)?, written);
+        }
+        Some(result)
+    }
+
+    fn commit_run<'a>(
+        conn: &mut PgConnection,
+        session: &mut Session,
+        writes: &'a [Write],
+        run: &Run<'a>,
+        written: Option<&dyn Fn()>,
+    ) -> Result<Commit, Error> {
         let began = Instant::now();
-        let alone = run.rest.is_empty() && session.renewal(false).is_none() && written.is_none();
-        let attempt = if alone {
-            at_once(conn, session, writes, &run)
+        let is_all = run.rest.is_empty() && written.is_none();
+        // What a key means must be looked up after the lock is taken.
+        let one_statement = is_all && !run.has_keys() && session.renewal(false).is_none();
+        let attempt = if one_statement {
+            at_once(conn, session, writes, run)?
         } else {
             in_transaction(conn, |conn| {
-                let attempt = in_turn(conn, session, writes, &run)?;
+                let attempt = in_turn(conn, session, writes, run)?;
                 if let Some(written) = written {
                     written();
                 }
                 Ok(attempt)
-            })
+            })?
         };
-        Some(attempt.map(|attempt| session.committed(began, attempt)))
+        Ok(session.committed(began, attempt))
     }
 
     /// The statement is the transaction.
@@ -126,16 +143,22 @@ pub(super) mod postgres {
         let mut batch = Batch::new(writes, Manner::Whole, session.lease.node(), Position(0));
         batch.take_run(run);
         let payload = telling::payload(&batch, writes, session.number);
-        let places = if session.alone {
+        // If it fails, the next try goes the way that waits for nobody.
+        let places = if std::mem::take(&mut session.alone) {
             Places::TakeLate(number)
         } else {
             Places::Take(number)
         };
         let stored = folded::write(conn, run, &batch, places, payload.as_deref())?;
         session.progressed();
-        let Stored { before, alone } = stored.ok_or(Error::Fenced)?;
+        let Stored {
+            before,
+            alone,
+            acked,
+        } = stored.ok_or(Error::Fenced)?;
         session.alone = alone;
         batch.move_behind(before);
+        batch.note_acks(run, &acked);
         Ok(Attempt {
             commit: batch.finish(&[]),
             renewed: false,
@@ -159,7 +182,8 @@ pub(super) mod postgres {
         commit::apply_all(conn, session, run.rest.iter().copied(), &mut batch)?;
         batch.take_run(run);
         let payload = telling::payload(&batch, writes, session.number);
-        folded::write(conn, run, &batch, Places::Taken, payload.as_deref())?;
+        let stored = folded::write(conn, run, &batch, Places::Taken, payload.as_deref())?;
+        batch.note_acks(run, &stored.ok_or(Error::Fenced)?.acked);
         session.progressed();
         Ok(Attempt {
             commit: batch.finish(&[]),

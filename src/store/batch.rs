@@ -1,6 +1,6 @@
 //! A commit in the making: outcomes so far, and what is to be shown once positions are taken.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::domain::{
     Accept, Advance, DelegationKey, Ending, Feed, FeedEvent, FeedRow, METHOD_DELEGATE_RESULT,
@@ -117,8 +117,8 @@ pub(crate) enum Manner {
     Alone,
 }
 
-/// A batch with beginnings and changes of delegations, no two of the same one, and what else there is in it. Each write with its number in
-/// the batch.
+/// A batch with beginnings and changes of delegations, no two of the same one, and what else there is in it. Each write
+/// comes with its number in the batch.
 #[derive(Debug, Default)]
 pub(crate) struct Run<'a> {
     keys: HashSet<&'a DelegationKey>,
@@ -126,12 +126,15 @@ pub(crate) struct Run<'a> {
     pub(crate) advances: Vec<(usize, &'a Advance)>,
     /// Those that another node may have in charge.
     moved: Vec<&'a DelegationKey>,
+    /// Acknowledgements, no two of the same inbox.
+    pub(crate) acks: Vec<(usize, WorkspaceId, Position)>,
     pub(crate) rest: Vec<(usize, &'a Write)>,
 }
 
 impl<'a> Run<'a> {
-    /// None when these writes are not to be stored together.
-    pub(crate) fn of(writes: &'a [Write]) -> Option<Self> {
+    /// None when these writes are not to be stored together. Beginnings with a key may go apart, so that each finds out
+    /// what its key means.
+    pub(crate) fn of(writes: &'a [Write], keys_apart: bool) -> Option<Self> {
         let bytes: usize = writes.iter().map(Write::bytes).sum();
         if bytes > RUN_BYTES {
             return None;
@@ -140,7 +143,11 @@ impl<'a> Run<'a> {
         for (number, write) in writes.iter().enumerate() {
             let new = match write {
                 Write::Accept(accept) => {
-                    run.accepts.push((number, accept));
+                    if keys_apart && has_key(write) {
+                        run.rest.push((number, write));
+                    } else {
+                        run.accepts.push((number, accept));
+                    }
                     begins_plainly(accept) && run.keys.insert(&accept.delegation.terms.key)
                 }
                 Write::Advance(advance) => {
@@ -152,6 +159,12 @@ impl<'a> Run<'a> {
                     run.moved.push(&advance.key);
                     run.keys.insert(&advance.key)
                 }
+                Write::Acknowledge { workspace, upto }
+                    if run.acks.iter().all(|(_, other, _)| other != workspace) =>
+                {
+                    run.acks.push((number, *workspace, *upto));
+                    true
+                }
                 Write::DeliverOwed { .. } => false,
                 other => {
                     run.rest.push((number, other));
@@ -162,7 +175,13 @@ impl<'a> Run<'a> {
                 return None;
             }
         }
-        (!run.keys.is_empty()).then_some(run)
+        (run.rest.len() < writes.len()).then_some(run)
+    }
+
+    /// Whether one of those that begin has a key.
+    pub(crate) fn has_keys(&self) -> bool {
+        let mut accepts = self.accepts.iter();
+        accepts.any(|(_, accept)| accept.delegation.idempotency.is_some())
     }
 
     /// The place among the changes of the one with this number.
@@ -171,6 +190,11 @@ impl<'a> Run<'a> {
             .binary_search_by_key(&write, |(number, _)| *number)
             .ok()
     }
+}
+
+/// Whether it begins a delegation under a key of its caller.
+pub(crate) fn has_key(write: &Write) -> bool {
+    matches!(write, Write::Accept(accept) if accept.delegation.idempotency.is_some())
 }
 
 /// Whether its row says nothing in the columns that only later changes fill in.
@@ -280,6 +304,15 @@ impl<'a> Batch<'a> {
         }
         self.moved.extend(&run.moved);
         self.items.sort_by_key(|(write, _)| *write);
+    }
+
+    /// Notes how far the inboxes of a run are acknowledged now.
+    pub(crate) fn note_acks(&mut self, run: &Run<'_>, acked: &HashMap<WorkspaceId, Position>) {
+        for (write, workspace, _) in &run.acks {
+            self.current = *write;
+            let acked = acked.get(workspace).copied().unwrap_or(Position(0));
+            self.note(Written::Acknowledged(acked));
+        }
     }
 
     /// Its places came after this one, it turned out.

@@ -181,6 +181,19 @@ pub(super) struct Keeping<W> {
     pub(super) writer: W,
     pub(super) lease: Lease,
     pub(super) directory: Arc<Directory>,
+    /// How many commits were broken when it was opened.
+    broken: u64,
+}
+
+impl<W> Keeping<W> {
+    pub(super) fn new(writer: W, lease: Lease, directory: Arc<Directory>) -> Self {
+        Self {
+            broken: directory.broken.load(Ordering::Acquire),
+            writer,
+            lease,
+            directory,
+        }
+    }
 }
 
 impl<W: Writer> Writer for Keeping<W> {
@@ -189,7 +202,6 @@ impl<W: Writer> Writer for Keeping<W> {
         writes: &[Write],
         written: Option<&dyn Fn()>,
     ) -> Result<Commit, Error> {
-        let broken = self.directory.broken.load(Ordering::Acquire);
         let mut doubt = Doubt {
             is_cleared: false,
             lease: &self.lease,
@@ -197,10 +209,12 @@ impl<W: Writer> Writer for Keeping<W> {
         };
         let commit = self.writer.commit_watched(writes, written)?;
         doubt.is_cleared = true;
-        // It waited for the lock of those that were in doubt when it began, which are over.
-        if self.directory.cleared.load(Ordering::Acquire) < broken {
+        // It renewed the lease, and waited for the lock of those that were in doubt when it was opened: they are over.
+        if self.directory.cleared.load(Ordering::Acquire) < self.broken {
             self.directory.forget_all();
-            self.directory.cleared.fetch_max(broken, Ordering::AcqRel);
+            self.directory
+                .cleared
+                .fetch_max(self.broken, Ordering::AcqRel);
         }
         let stale = Stale::by(writes, &commit.written).with_growth(&commit.published);
         self.directory.forget(&stale);
@@ -282,17 +296,14 @@ mod tests {
     }
 
     fn keeping<F>(directory: &Arc<Directory>, commit: F) -> Keeping<Scripted<F>> {
-        Keeping {
-            writer: Scripted(commit),
-            lease: Lease {
-                node: NodeId::mint(),
-                length: Duration::from_mins(1),
-                _claim: None,
-                progress: Arc::default(),
-                broken: Arc::default(),
-            },
-            directory: Arc::clone(directory),
-        }
+        let lease = Lease {
+            node: NodeId::mint(),
+            length: Duration::from_mins(1),
+            _claim: None,
+            progress: Arc::default(),
+            broken: Arc::default(),
+        };
+        Keeping::new(Scripted(commit), lease, Arc::clone(directory))
     }
 
     /// As if all of it succeeded.

@@ -1,24 +1,42 @@
 //! Many writes of delegations, and all that tells of them, in one statement (`PostgreSQL`, where each statement costs a
 //! round trip and more). It takes the places, moves, begins, shows, counts and tells, or does nothing at all.
 
-use std::borrow::Cow;
+mod moves;
+
+use std::collections::HashMap;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text};
+
+use moves::{MovedRow, from_one, move_on};
 
 use super::Error;
 use super::batch::{Batch, Endings, Item, Run};
 use super::columnar::{Column, Columnar, columns};
-use super::history::{history_entry, history_json, is_kept};
-use super::life::{LifeColumns, NewRow, heard_at, id_text, stored_incarnation};
+use super::life::{NewRow, id_text};
 use super::rows::{ActivityRow, EventRow};
-use super::standing::EndColumns;
 use super::telling::CHANNEL;
-use super::types::{DbUuid, Id, J, Ts};
-use crate::domain::{Advance, Life, NodeId, Position};
+use super::types::{DbUuid, Id};
+use crate::domain::{ActivityType, Life, NodeId, Position, WorkspaceId};
 
-/// The place before the first, how many nodes there are, one when all of it is stored, and whether others were told.
-type Answer = (BigInt, Integer, Integer, Nullable<Bool>);
+/// The place before the first, how many nodes there are, one when all of it is stored, whether others were told, and whose
+/// inboxes are acknowledged how far.
+type Answer = (
+    BigInt,
+    Integer,
+    Integer,
+    Nullable<Bool>,
+    Nullable<Array<DbUuid>>,
+    Nullable<Array<BigInt>>,
+);
+type Answered = (
+    i64,
+    i32,
+    i32,
+    Option<bool>,
+    Option<Vec<Id>>,
+    Option<Vec<i64>>,
+);
 type Statement<'a> = Columnar<'a, Answer>;
 
 /// Which places the batch gets.
@@ -28,18 +46,20 @@ pub(crate) enum Places {
     Taken,
     /// This many, taken by the statement itself: its positions count from the first. The node's lease is proved, too.
     Take(i64),
-    /// The same, but taken only once delegations have moved, so that two batches of one node can do that side by side. Two
-    /// of different nodes might then wait for each other.
+    /// The same, but taken only once delegations have moved, so that two batches of one node can do that side by side. It
+    /// might wait for one that takes its places first and wants the same delegation: no other node may be there.
     TakeLate(i64),
 }
 
 /// What is known of a batch that is stored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(crate) struct Stored {
     /// The place before its first.
     pub(crate) before: Position,
     /// Whether this node is the only one.
     pub(crate) alone: bool,
+    /// How far the inboxes of the run are acknowledged.
+    pub(crate) acked: HashMap<WorkspaceId, Position>,
 }
 
 /// Stores a batch whose run is all of it that is not stored yet. None when the lease is lost.
@@ -88,14 +108,20 @@ pub(crate) fn write(
         move_on(statement, &moved, " FROM place, (SELECT ")
     };
     let statement = begin(statement, &begun);
+    let statement = acknowledge(statement, &run.acks);
     let statement = show(statement, &shown, !moved.is_empty());
-    let stored: Option<(i64, i32, i32, Option<bool>)> =
-        judge(statement, moved.len(), &begun, payload)
-            .get_result(conn)
-            .optional()?;
-    Ok(stored.map(|(before, nodes, ..)| Stored {
+    let stored: Option<Answered> = judge(statement, run, &begun, payload)
+        .get_result(conn)
+        .optional()?;
+    Ok(stored.map(|(before, nodes, _, _, inboxes, acked)| Stored {
         before: Position(before),
         alone: nodes <= 1,
+        acked: inboxes
+            .into_iter()
+            .flatten()
+            .map(|inbox| WorkspaceId(inbox.0))
+            .zip(acked.into_iter().flatten().map(Position))
+            .collect(),
     }))
 }
 
@@ -129,115 +155,6 @@ fn take<'a>(
                 .value::<BigInt, _>(number, " AS before, p.nodes)")
         }
     }
-}
-
-/// A change of a delegation, as the columns that it sets.
-struct MovedRow<'a> {
-    /// Its place among the changes, from one.
-    write: i32,
-    caller_id: Id,
-    delegation_id: Cow<'a, str>,
-    life: LifeColumns<'a>,
-    end: EndColumns<'a>,
-    last_heartbeat: Option<Ts>,
-    result_raw: Option<&'a [u8]>,
-    history: J,
-    reply: Option<&'static str>,
-    revision: i64,
-    incarnation: i32,
-    updated_at: Ts,
-}
-
-impl<'a> MovedRow<'a> {
-    fn of(place: usize, advance: &'a Advance) -> Self {
-        let entry = is_kept(advance).then(|| history_entry(&advance.life, advance.at));
-        Self {
-            write: from_one(place),
-            caller_id: Id(advance.key.caller.0),
-            delegation_id: id_text(&advance.key.id),
-            life: LifeColumns::of(&advance.life),
-            end: EndColumns::of(&advance.life),
-            last_heartbeat: heard_at(&advance.life),
-            result_raw: advance.raw_reply.as_deref(),
-            // Of an array, an object is appended as an element, and of an empty array nothing is.
-            history: entry.map_or_else(|| J("[]".into()), |entry| history_json(&entry)),
-            reply: advance.feed.reply.is_some().then_some("written"),
-            revision: advance.revision.0,
-            incarnation: stored_incarnation(advance.incarnation),
-            updated_at: advance.at.into(),
-        }
-    }
-}
-
-/// `PostgreSQL` counts places from one.
-fn from_one(place: usize) -> i32 {
-    i32::try_from(place.saturating_add(1)).unwrap_or(i32::MAX)
-}
-
-/// Moves delegations, no two of them the same. `given.numbers` has their numbers, each at its place among the changes.
-fn move_on<'a>(
-    statement: Statement<'a>,
-    rows: &'a [MovedRow<'a>],
-    from: &'static str,
-) -> Statement<'a> {
-    if rows.is_empty() {
-        return statement;
-    }
-    let replaced = columns!(
-        rows,
-        delegations {
-            status: life.status,
-            attempt: life.attempt,
-            waiting_for: life.waiting_for,
-            next_attempt_at: life.next_attempt_at,
-            task_id: life.task_id,
-            phase: life.phase,
-            question: life.question,
-            input: life.input,
-            failures: life.failures,
-            failing_since: life.failing_since,
-            progress_message: life.progress_message,
-            progress_percent: life.progress_percent,
-            standing: end.standing,
-            result_text: end.result_text,
-            error_class: end.error_class,
-            error_detail: end.error_detail,
-            late_result: end.late_result,
-            late_result_at: end.late_result_at,
-            ended_at: end.ended_at,
-            revision: revision,
-            incarnation: incarnation,
-            updated_at: updated_at,
-        }
-    );
-    let others = columns!(
-        rows,
-        delegations {
-            caller_id: caller_id,
-            delegation_id: delegation_id,
-            last_heartbeat: last_heartbeat,
-            result_raw: result_raw,
-            history: history,
-        }
-    );
-    let reply = Column::new::<Nullable<Text>, _>("reply", rows.iter().map(|row| row.reply));
-    let write = Column::new::<Integer, _>("write", rows.iter().map(|row| row.write));
-    statement
-        .text(", moved AS (UPDATE delegations AS d SET ")
-        .changes(&replaced)
-        .text(
-            ", last_heartbeat = coalesce(v.last_heartbeat, d.last_heartbeat), \
-             result_raw = coalesce(v.result_raw, d.result_raw), history = d.history || v.history, \
-             reply = coalesce(v.reply, d.reply)",
-        )
-        .text(from)
-        .rows(replaced.into_iter().chain(others).chain([reply, write]))
-        .text(
-            ") AS v WHERE d.caller_id = v.caller_id AND d.delegation_id = v.delegation_id \
-             AND d.revision = v.revision - 1 AND d.incarnation <= v.incarnation \
-             AND (d.standing = 'live' OR v.standing <> 'live') RETURNING v.write, d.number), \
-             given AS (SELECT array_agg(number ORDER BY write) AS numbers FROM moved)",
-        )
 }
 
 /// Begins delegations, no two of them of the same id.
@@ -286,6 +203,42 @@ fn begin<'a>(statement: Statement<'a>, rows: &'a [NewRow<'a>]) -> Statement<'a> 
         .text(") SELECT ")
         .rows(all)
         .text(" FROM place RETURNING 1)")
+}
+
+/// Moves the acknowledged positions of inboxes up, each clamped to what its feed holds.
+fn acknowledge<'a>(
+    statement: Statement<'a>,
+    acks: &[(usize, WorkspaceId, Position)],
+) -> Statement<'a> {
+    if acks.is_empty() {
+        return statement;
+    }
+    let inboxes = acks.iter().map(|(_, workspace, _)| Id(workspace.0));
+    let upto = acks.iter().map(|(.., upto)| upto.0);
+    let columns = [
+        Column::new::<DbUuid, _>("workspace_id", inboxes),
+        Column::new::<BigInt, _>("upto", upto),
+    ];
+    let mut statement = statement.text(
+        ", acked AS (INSERT INTO inbox_delivery_state AS i (workspace_id, last_acked_seq, updated_at) \
+         SELECT v.workspace_id, greatest(least(v.upto, n.newest), 0), now() FROM place, (SELECT ",
+    );
+    statement = statement
+        .rows(columns)
+        .text(") AS v, LATERAL (SELECT coalesce(max(newest), 0) AS newest FROM (");
+    for (place, word) in ActivityType::ALL.iter().enumerate() {
+        statement = statement
+            .text(if place > 0 { " UNION ALL " } else { "" })
+            .text("SELECT max(seq) AS newest FROM activity_logs AS l WHERE l.activity_type = '")
+            .text(word.as_str())
+            .text("' AND l.workspace_id = v.workspace_id");
+    }
+    statement.text(
+        ") AS of_types) AS n ON CONFLICT (workspace_id) DO UPDATE SET \
+         updated_at = CASE WHEN i.last_acked_seq < excluded.last_acked_seq THEN now() ELSE i.updated_at END, \
+         last_acked_seq = greatest(i.last_acked_seq, excluded.last_acked_seq) \
+         RETURNING workspace_id, last_acked_seq)",
+    )
 }
 
 /// What appears in feeds and as events.
@@ -393,16 +346,16 @@ fn show_rows<'a>(statement: Statement<'a>, shown: &'a Shown<'a>, moves: bool) ->
 /// the lock that this batch holds, and is counted under it.
 fn judge<'a>(
     statement: Statement<'a>,
-    moved: usize,
+    run: &Run<'_>,
     begun: &'a [NewRow<'a>],
     payload: Option<&'a str>,
 ) -> Statement<'a> {
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     let mut statement = statement.text(" SELECT place.before, place.nodes, 1 / (true");
-    if moved > 0 {
+    if !run.advances.is_empty() {
         statement = statement
             .text(" AND (SELECT count(*) FROM moved) = ")
-            .value::<BigInt, _>(count(moved), "");
+            .value::<BigInt, _>(count(run.advances.len()), "");
     }
     if !begun.is_empty() {
         statement = statement
@@ -421,13 +374,19 @@ fn judge<'a>(
             );
     }
     statement = statement.text(")::integer, ");
-    match payload {
-        None => statement.text("NULL::boolean FROM place"),
+    statement = match payload {
+        None => statement.text("NULL::boolean, "),
         Some(payload) => statement
             .text("CASE WHEN place.nodes > 1 THEN pg_notify(")
             .value::<Text, _>(CHANNEL, ", ")
-            .value::<Text, _>(payload, ") IS NULL END FROM place"),
-    }
+            .value::<Text, _>(payload, ") IS NULL END, "),
+    };
+    statement.text(if run.acks.is_empty() {
+        "NULL::uuid[], NULL::bigint[] FROM place"
+    } else {
+        "(SELECT array_agg(workspace_id ORDER BY workspace_id) FROM acked), \
+         (SELECT array_agg(last_acked_seq ORDER BY workspace_id) FROM acked) FROM place"
+    })
 }
 
 const PLACES: &str = "WITH own AS (SELECT id FROM nodes WHERE id = holder AND id = ";

@@ -150,11 +150,8 @@ impl Store {
     }
 
     fn keeping(&self, writer: impl Writer + 'static, lease: &Lease) -> Box<dyn Writer> {
-        Box::new(Keeping {
-            writer,
-            lease: lease.clone(),
-            directory: Arc::clone(&self.0.directory),
-        })
+        let directory = Arc::clone(&self.0.directory);
+        Box::new(Keeping::new(writer, lease.clone(), directory))
     }
 
     /// Tells `tell` what other nodes commit, until the answer is dropped, and remembers what is read meanwhile. None with

@@ -22,7 +22,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The number of the connection that writes now.
+    /// The number of the connections that are opened now: a higher one after each that broke off.
     pub(super) fn session(&self) -> u64 {
         self.broken.load(Ordering::Acquire)
     }
@@ -79,7 +79,7 @@ impl<C> Leased<C> {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) lease: Lease,
-    /// Which of the node's connections this is.
+    /// The number that its words to other nodes bear.
     pub(super) number: u64,
     renewed: Option<Instant>,
     /// Whether there was no other node when it last committed.

@@ -4,16 +4,15 @@ use super::{Answer, PersistenceActor};
 use crate::domain::Position;
 use crate::events::{Message as HubMessage, Place};
 use crate::persistence::Error;
+use crate::persistence::order::Flight;
 use crate::store::{Commit, Published, Written};
 use crate::telemetry::{Effect, Progress, count};
 
 impl PersistenceActor {
-    /// Tells what is committed, once all that comes before it is told.
-    pub(super) fn came_back(&mut self, commit: Commit, answers: Vec<Answer>) {
+    /// Tells what is committed, once all that comes before it is told; `behind` were under way when it came.
+    pub(super) fn came_back(&mut self, commit: Commit, answers: Vec<Answer>, behind: Vec<Flight>) {
         match commit.span {
-            Some(span) => self
-                .ordered
-                .add((commit, answers), span, self.flights.clone()),
+            Some(span) => self.ordered.add((commit, answers), span, behind),
             None => self.answer(commit, answers, Position(0)),
         }
         self.tell();

@@ -67,10 +67,11 @@ macro_rules! commit {
                 let refused = |result: &Result<_, _>| {
                     matches!(result, Err(Error::Refused(_) | Error::Unreadable { .. }))
                 };
-                if let Some(result) = commit_whole(conn, session, writes, written)
-                    && !refused(&result)
-                {
-                    return result;
+                if let Some(result) = commit_whole(conn, session, writes, written) {
+                    if !refused(&result) {
+                        return result;
+                    }
+                    metrics::counter!("baton_batches_refused_total").increment(1);
                 }
                 let result = transact(conn, session, writes, Manner::Guarded, written);
                 if refused(&result) {
@@ -128,7 +129,7 @@ macro_rules! commit {
             }
 
             /// Takes positions first. Their lock, held until the commit, makes the order of positions the order of
-            /// commits, and no batch ever waits for another with a lock that the other wants.
+            /// commits.
             fn attempt(
                 conn: &mut $Conn,
                 session: &Session,

@@ -1,0 +1,122 @@
+//! The changes of a batch.
+
+use std::borrow::Cow;
+
+use diesel::sql_types::{Integer, Nullable, Text};
+
+use super::Statement;
+use crate::domain::Advance;
+use crate::store::columnar::{Column, columns};
+use crate::store::history::{history_entry, history_json, is_kept};
+use crate::store::life::{LifeColumns, heard_at, id_text, stored_incarnation};
+use crate::store::standing::EndColumns;
+use crate::store::types::{Id, J, Ts};
+
+/// A change of a delegation, as the columns that it sets.
+pub(super) struct MovedRow<'a> {
+    /// Its place among the changes, from one.
+    write: i32,
+    caller_id: Id,
+    delegation_id: Cow<'a, str>,
+    life: LifeColumns<'a>,
+    end: EndColumns<'a>,
+    last_heartbeat: Option<Ts>,
+    result_raw: Option<&'a [u8]>,
+    history: J,
+    reply: Option<&'static str>,
+    revision: i64,
+    incarnation: i32,
+    updated_at: Ts,
+}
+
+impl<'a> MovedRow<'a> {
+    pub(super) fn of(place: usize, advance: &'a Advance) -> Self {
+        let entry = is_kept(advance).then(|| history_entry(&advance.life, advance.at));
+        Self {
+            write: from_one(place),
+            caller_id: Id(advance.key.caller.0),
+            delegation_id: id_text(&advance.key.id),
+            life: LifeColumns::of(&advance.life),
+            end: EndColumns::of(&advance.life),
+            last_heartbeat: heard_at(&advance.life),
+            result_raw: advance.raw_reply.as_deref(),
+            // Of an array, an object is appended as an element, and of an empty array nothing is.
+            history: entry.map_or_else(|| J("[]".into()), |entry| history_json(&entry)),
+            reply: advance.feed.reply.is_some().then_some("written"),
+            revision: advance.revision.0,
+            incarnation: stored_incarnation(advance.incarnation),
+            updated_at: advance.at.into(),
+        }
+    }
+}
+
+/// `PostgreSQL` counts places from one.
+pub(super) fn from_one(place: usize) -> i32 {
+    i32::try_from(place.saturating_add(1)).unwrap_or(i32::MAX)
+}
+
+/// Moves delegations, no two of them the same. `given.numbers` has their numbers, each at its place among the changes.
+pub(super) fn move_on<'a>(
+    statement: Statement<'a>,
+    rows: &'a [MovedRow<'a>],
+    from: &'static str,
+) -> Statement<'a> {
+    if rows.is_empty() {
+        return statement;
+    }
+    let replaced = columns!(
+        rows,
+        delegations {
+            status: life.status,
+            attempt: life.attempt,
+            waiting_for: life.waiting_for,
+            next_attempt_at: life.next_attempt_at,
+            task_id: life.task_id,
+            phase: life.phase,
+            question: life.question,
+            input: life.input,
+            failures: life.failures,
+            failing_since: life.failing_since,
+            progress_message: life.progress_message,
+            progress_percent: life.progress_percent,
+            standing: end.standing,
+            result_text: end.result_text,
+            error_class: end.error_class,
+            error_detail: end.error_detail,
+            late_result: end.late_result,
+            late_result_at: end.late_result_at,
+            ended_at: end.ended_at,
+            revision: revision,
+            incarnation: incarnation,
+            updated_at: updated_at,
+        }
+    );
+    let others = columns!(
+        rows,
+        delegations {
+            caller_id: caller_id,
+            delegation_id: delegation_id,
+            last_heartbeat: last_heartbeat,
+            result_raw: result_raw,
+            history: history,
+        }
+    );
+    let reply = Column::new::<Nullable<Text>, _>("reply", rows.iter().map(|row| row.reply));
+    let write = Column::new::<Integer, _>("write", rows.iter().map(|row| row.write));
+    statement
+        .text(", moved AS (UPDATE delegations AS d SET ")
+        .changes(&replaced)
+        .text(
+            ", last_heartbeat = coalesce(v.last_heartbeat, d.last_heartbeat), \
+             result_raw = coalesce(v.result_raw, d.result_raw), history = d.history || v.history, \
+             reply = coalesce(v.reply, d.reply)",
+        )
+        .text(from)
+        .rows(replaced.into_iter().chain(others).chain([reply, write]))
+        .text(
+            ") AS v WHERE d.caller_id = v.caller_id AND d.delegation_id = v.delegation_id \
+             AND d.revision = v.revision - 1 AND d.incarnation <= v.incarnation \
+             AND (d.standing = 'live' OR v.standing <> 'live') RETURNING v.write, d.number), \
+             given AS (SELECT array_agg(number ORDER BY write) AS numbers FROM moved)",
+        )
+}
