@@ -138,6 +138,11 @@ const METRICS: &[(Kind, &str, &str)] = &[
     ),
     (
         Counter,
+        "baton_batches_refused_total",
+        "Batches that had to be stored write by write",
+    ),
+    (
+        Counter,
         "baton_store_reads_total",
         "Questions to the database, by what was asked; what is remembered is not asked",
     ),

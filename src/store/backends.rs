@@ -303,6 +303,7 @@ pub(super) mod sqlite {
 
     /// A prepared statement for each write costs less here than one for many, and nothing on the way. A savepoint copies
     /// each page that is written in it: a reply goes with its ending, unless one is refused.
+    #[expect(clippy::unnecessary_wraps, reason = "its twin may have nothing to do")]
     fn commit_whole(
         conn: &mut SqliteConnection,
         session: &mut Session,
