@@ -17,8 +17,10 @@ const DELEGATION: &str = "-0000-4000-8000-00000000d000";
 const CALLER: &str = "-0000-4000-8000-00000000c000";
 
 /// What holds a delegation's rows, with the column that names the caller, and which of its rows are of delegations.
-const TABLES: [(&str, &str, &str); 3] = [
+const TABLES: [(&str, &str, &str); 5] = [
     ("delegations", "caller_id", "TRUE"),
+    ("delegations_live", "caller_id", "TRUE"),
+    ("delegations_ended", "caller_id", "TRUE"),
     ("activity_logs", "workspace_id", "TRUE"),
     (
         "structure_events",

@@ -15,6 +15,8 @@ pub struct Audited {
     pub status: Status,
     /// Whether its row says when it ended.
     pub has_end_time: bool,
+    /// Whether lists find it as what it is: among those that live, or by how it ended.
+    pub is_listed: bool,
     /// How many result rows its caller's feed holds.
     pub result_rows: i64,
     /// How many replies its caller's feed holds.
@@ -68,6 +70,7 @@ pub fn audit(audited: &Audited) -> Vec<Violation> {
             "one reply for each ending with the flag on, none otherwise (rules 2-4)",
             kept(*replies, promised),
         ),
+        ("lists find each delegation as it stands", audited.is_listed),
         ("every wait has an end (rule 8)", ended || !audited.overdue),
     ];
     checks

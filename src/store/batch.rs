@@ -214,6 +214,13 @@ pub(crate) struct Endings {
 }
 
 impl Endings {
+    /// However they ended.
+    pub(crate) const fn all(self) -> i64 {
+        self.completed
+            .saturating_add(self.failed)
+            .saturating_add(self.cancelled)
+    }
+
     const fn count(&mut self, ending: &Ending) {
         let number = match ending {
             Ending::Completed { .. } => &mut self.completed,

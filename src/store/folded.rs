@@ -101,7 +101,7 @@ pub(crate) fn write(
     let late = matches!(places, Places::TakeLate(_)) && !moved.is_empty();
     let statement = if late {
         let statement = move_on(statement, &moved, " FROM own, (SELECT ");
-        let after = " FROM own, (SELECT count(*) AS number FROM moved) AS m WHERE m.number >= 0 AND p.id = 1";
+        let after = " FROM own, (SELECT count(*) AS number FROM settled) AS m WHERE m.number >= 0 AND p.id = 1";
         take(statement, places, batch.endings, after)
     } else {
         let statement = take(statement, places, batch.endings, " FROM own WHERE p.id = 1");
@@ -110,7 +110,7 @@ pub(crate) fn write(
     let statement = begin(statement, &begun);
     let statement = acknowledge(statement, &run.acks);
     let statement = show(statement, &shown, !moved.is_empty());
-    let stored: Option<Answered> = judge(statement, run, &begun, payload)
+    let stored: Option<Answered> = judge(statement, run, &begun, batch.endings, payload)
         .get_result(conn)
         .optional()?;
     Ok(stored.map(|(before, nodes, _, _, inboxes, acked)| Stored {
@@ -157,7 +157,7 @@ fn take<'a>(
     }
 }
 
-/// Begins delegations, no two of them of the same id.
+/// Begins delegations, no two of them of the same id; all of them live.
 fn begin<'a>(statement: Statement<'a>, rows: &'a [NewRow<'a>]) -> Statement<'a> {
     if rows.is_empty() {
         return statement;
@@ -202,7 +202,11 @@ fn begin<'a>(statement: Statement<'a>, rows: &'a [NewRow<'a>]) -> Statement<'a> 
         .names(&all)
         .text(") SELECT ")
         .rows(all)
-        .text(" FROM place RETURNING 1)")
+        .text(
+            " FROM place RETURNING number, lease_owner, caller_id, callee_id), \
+             lives AS (INSERT INTO delegations_live (number, lease_owner, caller_id, callee_id) \
+             SELECT number, lease_owner, caller_id, callee_id FROM begun)",
+        )
 }
 
 /// Moves the acknowledged positions of inboxes up, each clamped to what its feed holds.
@@ -348,6 +352,7 @@ fn judge<'a>(
     statement: Statement<'a>,
     run: &Run<'_>,
     begun: &'a [NewRow<'a>],
+    endings: Endings,
     payload: Option<&'a str>,
 ) -> Statement<'a> {
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
@@ -355,7 +360,11 @@ fn judge<'a>(
     if !run.advances.is_empty() {
         statement = statement
             .text(" AND (SELECT count(*) FROM moved) = ")
-            .value::<BigInt, _>(count(run.advances.len()), "");
+            .value::<BigInt, _>(
+                count(run.advances.len()),
+                " AND (SELECT count(*) FROM settled) = ",
+            )
+            .value::<BigInt, _>(endings.all(), "");
     }
     if !begun.is_empty() {
         statement = statement
@@ -369,8 +378,7 @@ fn judge<'a>(
             .rows(columns!(begun, delegations { caller_id: caller_id, idempotency_key: idempotency_key }))
             .text(
                 ") AS v WHERE EXISTS (SELECT 1 FROM delegations AS d WHERE d.caller_id = v.caller_id \
-                 AND d.idempotency_key = v.idempotency_key AND d.idempotency_key IS NOT NULL \
-                 AND d.standing = 'failed'))",
+                 AND d.given_back_key = v.idempotency_key AND d.given_back_key IS NOT NULL))",
             );
     }
     statement = statement.text(")::integer, ");

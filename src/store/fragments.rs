@@ -18,7 +18,7 @@ use diesel::sqlite::Sqlite;
 use super::TokenUse;
 use super::batch::Endings;
 use super::schema::delegations;
-use super::types::{DbJson, DbTs, DbUuid, Id, J, Ts};
+use super::types::{DbTs, DbUuid, Id, Ts};
 use crate::domain::ActivityType;
 
 macro_rules! literals {
@@ -48,13 +48,18 @@ macro_rules! literals {
 
 literals! {
     /// The condition of the index `delegations_key`.
-    HoldsKey: Bool = "delegations.idempotency_key IS NOT NULL AND delegations.standing <> 'failed'";
-    /// The condition of the index `delegations_failed_key`.
-    GaveKeyBack: Bool = "delegations.idempotency_key IS NOT NULL AND delegations.standing = 'failed'";
-    /// The condition of the index `delegations_live`.
-    IsLive: Bool = "delegations.standing = 'live'";
-    /// The condition of the index `delegations_owed`.
-    OwesReply: Bool = "delegations.reply = 'owed'";
+    HoldsKey: Bool = "delegations.idempotency_key IS NOT NULL";
+    /// The condition of the index `delegations_given_back_key`.
+    GaveKeyBack: Bool = "delegations.given_back_key IS NOT NULL";
+    /// Whether it is found as live, or by how it ended. Counted, since PostgreSQL would read all of a table into memory to
+    /// find out which rows exist.
+    IsListed: Bool = "CASE delegations.standing WHEN 'live' \
+        THEN (SELECT count(*) FROM delegations_live l WHERE l.lease_owner = delegations.lease_owner \
+            AND l.number = delegations.number) \
+        ELSE (SELECT count(*) FROM delegations_ended e WHERE e.standing = delegations.standing \
+            AND e.number = delegations.number) END > 0";
+    /// The target, as an expression: SQLite would look among all that the target ever had, instead of by the id.
+    Callee: Nullable<DbUuid> = "coalesce(delegations.callee_id, NULL)";
     /// Whether the caller's workspace, and with it its feed, still exists. One that is younger than the delegation
     /// was purged and registered again, with an empty feed.
     CallerExists: Bool = "EXISTS (SELECT 1 FROM workspaces w WHERE w.id = delegations.caller_id \
@@ -72,7 +77,7 @@ literals! {
         AND a.method = 'delegate_result' \
         AND a.activity_type = 'a2a_receive')";
     /// Whether nothing is live of what a node accepted.
-    NothingLive: Bool = "NOT EXISTS (SELECT 1 FROM delegations d WHERE d.lease_owner = nodes.id AND d.standing = 'live')";
+    NothingLive: Bool = "NOT EXISTS (SELECT 1 FROM delegations_live l WHERE l.lease_owner = nodes.id)";
     /// Whether it waits for a workspace that was removed.
     WaitsForRemoved: Bool = "delegations.status IN ('pending', 'queued') AND EXISTS (SELECT 1 FROM workspaces w \
         WHERE w.id = delegations.callee_id AND w.status = 'removed')";
@@ -91,6 +96,9 @@ extern "SQL" {
     /// Keeps a word when there is no new one.
     #[sql_name = "coalesce"]
     fn kept_word(new: Nullable<Text>, old: Text) -> Text;
+    /// The key that it holds, else the one that it gave back.
+    #[sql_name = "coalesce"]
+    fn key_that_was(held: Nullable<Text>, given_back: Nullable<Text>) -> Nullable<Text>;
     /// Keeps bytes when there are no new ones.
     #[sql_name = "coalesce"]
     fn kept_bytes(new: Nullable<Binary>, old: Nullable<Binary>) -> Nullable<Binary>;
@@ -183,44 +191,23 @@ where
     }
 }
 
-/// `delegations.history` with one more entry, or unchanged when there is none.
+/// `delegations.history` with this behind it.
 #[derive(QueryId, Clone, Debug)]
-pub(crate) struct HistoryWith {
-    entry: Option<J>,
-    none: J,
-}
-
-impl HistoryWith {
-    pub(crate) fn new(entry: Option<J>) -> Self {
-        Self {
-            entry,
-            none: J("[]".into()),
-        }
-    }
-}
+pub(crate) struct HistoryWith(pub(crate) String);
 
 impl Expression for HistoryWith {
-    type SqlType = DbJson;
+    type SqlType = Text;
 }
 impl<Tables> AppearsOnTable<Tables> for HistoryWith {}
 
-impl QueryFragment<Pg> for HistoryWith {
-    // To append an object to an array is to append it as an element; to append an empty array is to append nothing.
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+impl<Db> QueryFragment<Db> for HistoryWith
+where
+    Db: Backend + HasSqlType<Text>,
+    String: ToSql<Text, Db>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
         out.push_sql("delegations.history || ");
-        out.push_bind_param::<DbJson, _>(self.entry.as_ref().unwrap_or(&self.none))
-    }
-}
-
-impl QueryFragment<Sqlite> for HistoryWith {
-    // `$[#]` is the place after the last element; `$[0]` is taken, and what is taken is not overwritten.
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        out.push_sql("json_insert(delegations.history, ");
-        out.push_bind_param::<Text, str>(if self.entry.is_some() { "$[#]" } else { "$[0]" })?;
-        out.push_sql(", json(");
-        out.push_bind_param::<DbJson, _>(self.entry.as_ref().unwrap_or(&self.none))?;
-        out.push_sql("))");
-        Ok(())
+        out.push_bind_param::<Text, _>(&self.0)
     }
 }
 
@@ -312,6 +299,42 @@ where
         out.push_sql(" RETURNING delegations.number");
         Ok(())
     }
+}
+
+/// Takes the delegation of this number, which has ended, off those that live. Prepared once, like [`Change`].
+#[derive(QueryId, Clone, Copy, Debug)]
+pub(crate) struct Leave(pub(crate) i64);
+
+/// Puts it among those that ended. Prepared once, like [`Change`].
+#[derive(QueryId, Clone, Copy, Debug)]
+pub(crate) struct Settle(pub(crate) i64);
+
+macro_rules! of_number {
+    ($($name:ident: $before:literal, $after:literal;)+) => {
+        $(
+            impl<Conn> RunQueryDsl<Conn> for $name {}
+
+            impl<Db> QueryFragment<Db> for $name
+            where
+                Db: Backend + HasSqlType<BigInt>,
+                i64: ToSql<BigInt, Db>,
+            {
+                fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+                    out.push_sql($before);
+                    out.push_bind_param::<BigInt, _>(&self.0)?;
+                    out.push_sql($after);
+                    Ok(())
+                }
+            }
+        )+
+    };
+}
+
+of_number! {
+    Leave: "DELETE FROM delegations_live WHERE (lease_owner, number) = \
+        (SELECT lease_owner, number FROM delegations WHERE number = ", ")";
+    Settle: "INSERT INTO delegations_ended (number, standing, caller_id, callee_id) \
+        SELECT number, standing, caller_id, callee_id FROM delegations WHERE number = ", "";
 }
 
 /// Takes so many places of the feed, if a node holds its own row; answers with the last. Prepared once, like [`Change`].

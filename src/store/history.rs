@@ -1,7 +1,7 @@
 //! What a delegation's history keeps of each change.
 
-use super::HistoryEntry;
-use super::types::J;
+use super::life::{head, unreadable};
+use super::{Error, HistoryEntry};
 use crate::domain::{Advance, Ending, Life, State, Timestamp, preview, sanitize};
 
 /// How much of a text a history entry keeps, in bytes.
@@ -34,14 +34,30 @@ pub(crate) fn history_entry(life: &Life, at: Timestamp) -> HistoryEntry {
     }
 }
 
-/// History as JSON text. A `HistoryEntry` holds nothing that JSON cannot say, so the fallback is never taken.
-pub(crate) fn history_json(value: &impl serde::Serialize) -> J {
-    J(serde_json::to_string(value)
-        .unwrap_or_else(|_| "[]".to_owned())
-        .into())
+/// An entry as JSON text. A `HistoryEntry` holds nothing that JSON cannot say, so the fallback is never taken.
+pub(crate) fn history_json(entry: &HistoryEntry) -> String {
+    serde_json::to_string(entry).unwrap_or_else(|_| "{}".to_owned())
+}
+
+/// What a change puts behind the history that is stored: another element of an array that is kept without its brackets.
+pub(crate) fn more_history(advance: &Advance) -> String {
+    if is_kept(advance) {
+        format!(
+            ",{}",
+            history_json(&history_entry(&advance.life, advance.at))
+        )
+    } else {
+        String::new()
+    }
+}
+
+/// The history that is stored.
+pub(crate) fn read_history(stored: &str) -> Result<Vec<HistoryEntry>, Error> {
+    serde_json::from_str(&format!("[{stored}]"))
+        .map_err(|error| unreadable("history", format!("{error}: {}", head(stored))))
 }
 
 /// Whether this change adds to the history: a delegation that is retried for days must not grow without bound.
-pub(crate) fn is_kept(advance: &Advance) -> bool {
+fn is_kept(advance: &Advance) -> bool {
     advance.told && (advance.revision.0 <= 200 || advance.life.status().is_terminal())
 }

@@ -12,10 +12,10 @@ use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::history::{history_entry, history_json, is_kept};
+use super::history::{history_entry, history_json, more_history};
 use super::schema::delegations;
 use super::standing::EndColumns;
-use super::types::{Id, J, Ts};
+use super::types::{Id, Ts};
 use super::{Error, Loaded};
 use crate::domain::{
     Accept, Attempt, DelegationId, DelegationKey, Ended, Ending, ErrorClass, Incarnation, Input,
@@ -158,7 +158,7 @@ pub(crate) struct NewRow<'a> {
     pub(crate) idempotency_key: Option<Cow<'a, str>>,
     pub(crate) fingerprint: Option<&'a [u8]>,
     pub(crate) traceparent: Option<Cow<'a, str>>,
-    pub(crate) history: J,
+    pub(crate) history: String,
     pub(crate) reply: &'a str,
     pub(crate) revision: i64,
     pub(crate) incarnation: i32,
@@ -215,14 +215,14 @@ impl<'a> NewRow<'a> {
 }
 
 /// A delegation that is sent at once was accepted all the same.
-fn first_history(accept: &Accept) -> J {
+fn first_history(accept: &Accept) -> String {
     let delegation = &accept.delegation;
     let accepted = Life::new(delegation.state.clone());
-    let accepted = history_entry(&accepted, delegation.terms.created_at);
-    let sent = accept.sent.as_ref().filter(|sent| is_kept(sent));
-    let sent = sent.map(|sent| history_entry(&sent.life, sent.at));
-    let history: Vec<_> = std::iter::once(accepted).chain(sent).collect();
-    history_json(&history)
+    let mut history = history_json(&history_entry(&accepted, delegation.terms.created_at));
+    if let Some(sent) = &accept.sent {
+        history.push_str(&more_history(sent));
+    }
+    history
 }
 
 /// A delegation's id as it is stored.

@@ -1,25 +1,31 @@
 //! Delegations as people and agents see them, from rows.
 
-use super::life::{LoadedRow, count, head, unreadable, word};
-use super::types::{Id, J, Ts};
-use super::{AuditLimits, DelegationLine, DelegationView, Error, HistoryEntry};
+use super::history::read_history;
+use super::life::{LoadedRow, count, head, word};
+use super::types::{Id, Ts};
+use super::{AuditLimits, DelegationLine, DelegationView, Error};
 use crate::domain::{
     Attempt, Audited, DelegationId, DelegationKey, Position, Status, Timestamp, WorkspaceId,
 };
 
 /// The whole of a delegation: row, task preview, `retry_of`, last change, history, raw reply.
-pub(crate) type ViewTuple = (LoadedRow, String, Option<String>, Ts, J, Option<Vec<u8>>);
+pub(crate) type ViewTuple = (
+    LoadedRow,
+    String,
+    Option<String>,
+    Ts,
+    String,
+    Option<Vec<u8>>,
+);
 
 pub(crate) fn read_view(row: ViewTuple) -> Result<DelegationView, Error> {
     let (loaded, task_preview, retry_of, updated_at, history, raw_reply) = row;
-    let history: Vec<HistoryEntry> = serde_json::from_str(&history.0)
-        .map_err(|error| unreadable("history", format!("{error}: {}", head(&history.0))))?;
     Ok(DelegationView {
         loaded: loaded.read()?,
         task_preview,
         retry_of: retry_of.as_deref().map(DelegationId::from_text),
         updated_at: updated_at.into(),
-        history,
+        history: read_history(&history)?,
         raw_reply,
     })
 }
@@ -79,11 +85,15 @@ pub(crate) fn merged(mut places: Vec<i64>, limit: i64, order: Order) -> Vec<i64>
     places
 }
 
-/// A delegation under audit: which, its status and end, then its result rows, replies, reply state and deadline.
-pub(crate) type AuditTuple = ((Id, String, String, Option<Ts>), (i64, i64, String, Ts));
+/// A delegation under audit: which, its status and end, whether lists find it, then its result rows, replies, reply state
+/// and deadline.
+pub(crate) type AuditTuple = (
+    (Id, String, String, Option<Ts>, bool),
+    (i64, i64, String, Ts),
+);
 
 pub(crate) fn read_audited(row: AuditTuple, limits: AuditLimits) -> Result<Audited, Error> {
-    let ((caller, id, status, ended_at), (result_rows, replies, reply, deadline)) = row;
+    let ((caller, id, status, ended_at, is_listed), (result_rows, replies, reply, deadline)) = row;
     Ok(Audited {
         key: DelegationKey {
             caller: WorkspaceId(caller.0),
@@ -91,6 +101,7 @@ pub(crate) fn read_audited(row: AuditTuple, limits: AuditLimits) -> Result<Audit
         },
         status: word("status", &status, Status::parse)?,
         has_end_time: ended_at.is_some(),
+        is_listed,
         result_rows,
         replies,
         reply_promised: reply != "none",

@@ -104,7 +104,7 @@ tables! {
         idempotency_key -> Nullable<Text>,
         fingerprint -> Nullable<Binary>,
         traceparent -> Nullable<Text>,
-        history -> DbJson,
+        history -> Text,
         reply -> Text,
         revision -> BigInt,
         incarnation -> Integer,
@@ -120,6 +120,22 @@ tables! {
         input -> Nullable<Text>,
         number -> BigInt,
         standing -> Text,
+        given_back_key -> Nullable<Text>,
+    }
+    delegations_live (lease_owner, number) {
+        number -> BigInt,
+        lease_owner -> DbUuid,
+        caller_id -> DbUuid,
+        callee_id -> Nullable<DbUuid>,
+    }
+    delegations_ended (standing, number) {
+        number -> BigInt,
+        standing -> Text,
+        caller_id -> DbUuid,
+        callee_id -> Nullable<DbUuid>,
+    }
+    delegations_owed (number) {
+        number -> BigInt,
     }
     inbox_delivery_state (workspace_id) {
         workspace_id -> DbUuid,

@@ -3,7 +3,7 @@
 //! | type | PostgreSQL | SQLite |
 //! |---|---|---|
 //! | [`DbUuid`] | `uuid` | `TEXT`, hyphenated, lower case |
-//! | [`DbJson`] | `jsonb` | `TEXT` |
+//! | [`DbJson`] | `text` | `TEXT` |
 //! | [`DbTs`] | `timestamptz` | `INTEGER`, microseconds since 1970 |
 
 use std::io::Write as _;
@@ -30,12 +30,9 @@ use crate::domain::{Json, Timestamp};
 )]
 pub struct DbUuid;
 
-/// JSON.
+/// JSON, which no database looks into: it is written and read as it is.
 #[derive(SqlType, QueryId, Clone, Copy, Debug)]
-#[diesel(
-    postgres_type(oid = 3802, array_oid = 3807),
-    sqlite_type(name = "Text")
-)]
+#[diesel(postgres_type(oid = 25, array_oid = 1009), sqlite_type(name = "Text"))]
 pub struct DbJson;
 
 /// An instant.
@@ -111,12 +108,8 @@ impl FromSql<DbUuid, Sqlite> for Id {
     }
 }
 
-/// The only version of the binary form of `jsonb` that PostgreSQL knows.
-const JSONB_VERSION: u8 = 1;
-
 impl ToSql<DbJson, Pg> for J {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-        out.write_all(&[JSONB_VERSION])?;
         out.write_all(self.0.as_bytes())?;
         Ok(IsNull::No)
     }
@@ -124,10 +117,7 @@ impl ToSql<DbJson, Pg> for J {
 
 impl FromSql<DbJson, Pg> for J {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        match value.as_bytes() {
-            [JSONB_VERSION, text @ ..] => Ok(Self(std::str::from_utf8(text)?.into())),
-            _ => Err("a jsonb value of an unknown version".into()),
-        }
+        Ok(Self(std::str::from_utf8(value.as_bytes())?.into()))
     }
 }
 

@@ -466,6 +466,7 @@ impl ModelStore {
             key: key.clone(),
             status: stored.life.status(),
             has_end_time: matches!(stored.life.state, State::Ended(_)),
+            is_listed: true,
             result_rows: count(key, ActivityType::Delegation),
             replies: count(key, ActivityType::A2aReceive),
             reply_promised: stored.reply != Reply::None,

@@ -187,4 +187,9 @@ pub(crate) fn the_audit_finds_what_is_wrong(store: &TestStore) {
     );
     store.sql("UPDATE delegations SET ended_at = NULL");
     assert_eq!(violations().len(), 3);
+    store.sql("UPDATE delegations SET ended_at = updated_at");
+    store.sql("DELETE FROM delegations_ended");
+    let unlisted = violations().into_iter();
+    let unlisted = unlisted.filter(|(_, rule)| rule.contains("lists find"));
+    assert_eq!(unlisted.count(), 2);
 }

@@ -54,9 +54,13 @@ fn holder(store: &TestStore, id: NodeId) -> NodeId {
 /// A live delegation that another node accepted.
 fn left_by(store: &TestStore, owner: NodeId) -> Terms {
     let terms = begun(store);
+    let id = &terms.key.id;
     store.sql(&format!(
-        "UPDATE delegations SET lease_owner = '{owner}' WHERE delegation_id = '{}'",
-        terms.key.id
+        "UPDATE delegations SET lease_owner = '{owner}' WHERE delegation_id = '{id}'"
+    ));
+    store.sql(&format!(
+        "UPDATE delegations_live SET lease_owner = '{owner}' \
+         WHERE number = (SELECT number FROM delegations WHERE delegation_id = '{id}')"
     ));
     terms
 }

@@ -20,6 +20,8 @@ pub(super) struct Writing {
     /// The first place that is free.
     place: u64,
     update: Statement,
+    /// From what is found as live to what is found by how it ended.
+    moves: [Statement; 2],
     inserts: Vec<(Statement, Vec<Texts>)>,
 }
 
@@ -69,6 +71,7 @@ impl Writing {
             original: ended.clone(),
             place: last + 1,
             update: update(database, caller)?,
+            moves: moves(database),
             inserts,
         })
     }
@@ -90,7 +93,15 @@ impl Writing {
             insert.run(database, &rows)?;
         }
         // The last table has one row for each.
-        Ok(u64::try_from(self.update.run(database, &rows)?)?)
+        let ended = self.update.run(database, &rows)?;
+        for statement in &self.moves {
+            let moved = statement.run(database, &rows)?;
+            anyhow::ensure!(
+                moved == ended,
+                "{moved} of {ended} were found as they stand"
+            );
+        }
+        Ok(u64::try_from(ended)?)
     }
 
     /// A number's copies of the rows of one table.
@@ -204,6 +215,31 @@ fn update(database: &mut Connection, caller: &str) -> anyhow::Result<Statement> 
     })
 }
 
+/// Takes the delegations off those that live, and puts them among those that ended.
+fn moves(database: &Connection) -> [Statement; 2] {
+    let of_key = format!(
+        "{} WHERE d.caller_id = n.caller AND d.delegation_id = n.delegation",
+        alias(database, true)
+    );
+    let source = source(database);
+    let statement = |before: &str, after: String| Statement {
+        before: format!("{before} FROM delegations d, {source}"),
+        after,
+        keys_only: true,
+    };
+    [
+        statement(
+            "DELETE FROM delegations_live WHERE (lease_owner, number) IN (SELECT d.lease_owner, d.number",
+            format!("{of_key})"),
+        ),
+        statement(
+            "INSERT INTO delegations_ended (number, standing, caller_id, callee_id) \
+             SELECT d.number, d.standing, d.caller_id, d.callee_id",
+            of_key,
+        ),
+    ]
+}
+
 impl Statement {
     fn run(&self, database: &mut Connection, rows: &[Row]) -> anyhow::Result<usize> {
         let changed = match database {
@@ -305,9 +341,8 @@ impl QueryFragment<Pg> for Bound<'_, Arrays> {
             out.push_bind_param::<Array<Text>, _>(&rows.kinds)?;
             out.push_sql(", ");
             out.push_bind_param::<Array<Nullable<Text>>, _>(&rows.requests)?;
-            out.push_sql("::jsonb[], ");
+            out.push_sql(", ");
             out.push_bind_param::<Array<Nullable<Text>>, _>(&rows.responses)?;
-            out.push_sql("::jsonb[]");
         }
         out.push_sql(&statement.after);
         Ok(())

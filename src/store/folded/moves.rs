@@ -7,10 +7,10 @@ use diesel::sql_types::{Integer, Nullable, Text};
 use super::Statement;
 use crate::domain::Advance;
 use crate::store::columnar::{Column, columns};
-use crate::store::history::{history_entry, history_json, is_kept};
+use crate::store::history::more_history;
 use crate::store::life::{LifeColumns, heard_at, id_text, stored_incarnation};
 use crate::store::standing::EndColumns;
-use crate::store::types::{Id, J, Ts};
+use crate::store::types::{Id, Ts};
 
 /// A change of a delegation, as the columns that it sets.
 pub(super) struct MovedRow<'a> {
@@ -22,7 +22,7 @@ pub(super) struct MovedRow<'a> {
     end: EndColumns<'a>,
     last_heartbeat: Option<Ts>,
     result_raw: Option<&'a [u8]>,
-    history: J,
+    history: String,
     reply: Option<&'static str>,
     revision: i64,
     incarnation: i32,
@@ -31,7 +31,6 @@ pub(super) struct MovedRow<'a> {
 
 impl<'a> MovedRow<'a> {
     pub(super) fn of(place: usize, advance: &'a Advance) -> Self {
-        let entry = is_kept(advance).then(|| history_entry(&advance.life, advance.at));
         Self {
             write: from_one(place),
             caller_id: Id(advance.key.caller.0),
@@ -40,8 +39,7 @@ impl<'a> MovedRow<'a> {
             end: EndColumns::of(&advance.life),
             last_heartbeat: heard_at(&advance.life),
             result_raw: advance.raw_reply.as_deref(),
-            // Of an array, an object is appended as an element, and of an empty array nothing is.
-            history: entry.map_or_else(|| J("[]".into()), |entry| history_json(&entry)),
+            history: more_history(advance),
             reply: advance.feed.reply.is_some().then_some("written"),
             revision: advance.revision.0,
             incarnation: stored_incarnation(advance.incarnation),
@@ -55,7 +53,8 @@ pub(super) fn from_one(place: usize) -> i32 {
     i32::try_from(place.saturating_add(1)).unwrap_or(i32::MAX)
 }
 
-/// Moves delegations, no two of them the same. `given.numbers` has their numbers, each at its place among the changes.
+/// Moves delegations, no two of them the same. `given.numbers` has their numbers, each at its place among the changes;
+/// `settled` has a row for each that ended.
 pub(super) fn move_on<'a>(
     statement: Statement<'a>,
     rows: &'a [MovedRow<'a>],
@@ -109,14 +108,23 @@ pub(super) fn move_on<'a>(
         .text(
             ", last_heartbeat = coalesce(v.last_heartbeat, d.last_heartbeat), \
              result_raw = coalesce(v.result_raw, d.result_raw), history = d.history || v.history, \
-             reply = coalesce(v.reply, d.reply)",
+             reply = coalesce(v.reply, d.reply), \
+             given_back_key = CASE v.standing WHEN 'failed' THEN coalesce(d.idempotency_key, d.given_back_key) \
+             ELSE d.given_back_key END, \
+             idempotency_key = CASE v.standing WHEN 'failed' THEN NULL ELSE d.idempotency_key END",
         )
         .text(from)
         .rows(replaced.into_iter().chain(others).chain([reply, write]))
         .text(
             ") AS v WHERE d.caller_id = v.caller_id AND d.delegation_id = v.delegation_id \
              AND d.revision = v.revision - 1 AND d.incarnation <= v.incarnation \
-             AND (d.standing = 'live' OR v.standing <> 'live') RETURNING v.write, d.number), \
-             given AS (SELECT array_agg(number ORDER BY write) AS numbers FROM moved)",
+             AND (d.standing = 'live' OR v.standing <> 'live') \
+             RETURNING v.write, d.number, d.standing, d.lease_owner, d.caller_id, d.callee_id), \
+             given AS (SELECT array_agg(number ORDER BY write) AS numbers FROM moved), \
+             gone AS (DELETE FROM delegations_live AS l USING moved AS m WHERE m.standing <> 'live' \
+             AND l.lease_owner = m.lease_owner AND l.number = m.number \
+             RETURNING m.number, m.standing, m.caller_id, m.callee_id), \
+             settled AS (INSERT INTO delegations_ended (number, standing, caller_id, callee_id) \
+             SELECT number, standing, caller_id, callee_id FROM gone RETURNING 1)",
         )
 }

@@ -296,7 +296,7 @@ macro_rules! commit {
                         let refusal = if is_there(conn, key)? {
                             Refusal::AlreadyThere
                         } else {
-                            delegation::set_reply(conn, key, "written", "owed")?;
+                            delegation::owe(conn, key)?;
                             Refusal::Owed(why)
                         };
                         refused.push((position, refusal));

@@ -11,14 +11,15 @@ macro_rules! read_delegations {
                 Audited, DelegationId, DelegationKey, NodeId, Position, State, Status, WorkspaceId,
             };
             use crate::store::fragments::{
-                CallerExists, IsLive, OwesReply, Replies, ResultHead, ResultRows, TaskHead,
-                WaitsForRemoved,
+                Callee, CallerExists, IsListed, Replies, ResultHead, ResultRows, TaskHead, WaitsForRemoved,
             };
             use crate::store::life::{LoadedRow, id_text};
             use crate::store::lines::{
                 AuditTuple, LineTuple, Order, ViewTuple, merged, read_audited, read_line, read_view,
             };
-            use crate::store::schema::{delegations, feed_position};
+            use crate::store::schema::{
+                delegations, delegations_ended, delegations_live, delegations_owed, feed_position,
+            };
             use crate::store::standing::{LIVE, standings};
             use crate::store::types::{Id, Ts};
             use crate::store::{
@@ -53,7 +54,7 @@ macro_rules! read_delegations {
                 let caller = match own {
                     Some(caller) => Some(caller),
                     None => delegations::table
-                        .filter(delegations::callee_id.eq(Id(party.0)))
+                        .filter(Callee.eq(Id(party.0)))
                         .filter(delegations::delegation_id.eq(&*text))
                         .order((
                             delegations::ended_at.is_not_null(),
@@ -124,12 +125,13 @@ macro_rules! read_delegations {
                 after: Option<Position>,
                 limit: i64,
             ) -> Result<Page<Loaded>, Error> {
-                let rows: Vec<(i64, LoadedRow)> = delegations::table
-                    .filter(delegations::lease_owner.eq(Id(owner.0)))
-                    .filter(IsLive)
-                    .filter(delegations::number.gt(after_number(after)))
-                    .order(delegations::number)
-                    .select((delegations::number, LoadedRow::as_select()))
+                use delegations_live as l;
+                let rows: Vec<(i64, LoadedRow)> = l::table
+                    .inner_join(delegations::table.on(delegations::number.eq(l::number)))
+                    .filter(l::lease_owner.eq(Id(owner.0)))
+                    .filter(l::number.gt(after_number(after)))
+                    .order(l::number)
+                    .select((l::number, LoadedRow::as_select()))
                     .limit(limit)
                     .load(conn)?;
                 let last = rows.last().map(|(number, _)| Position(*number));
@@ -144,8 +146,9 @@ macro_rules! read_delegations {
                 conn: &mut $Conn,
                 limit: i64,
             ) -> Result<Vec<DelegationKey>, Error> {
-                let found: Vec<(Id, String)> = delegations::table
-                    .filter(IsLive)
+                use delegations_live as l;
+                let found: Vec<(Id, String)> = l::table
+                    .inner_join(delegations::table.on(delegations::number.eq(l::number)))
                     .filter(WaitsForRemoved)
                     .select((delegations::caller_id, delegations::delegation_id))
                     .limit(limit)
@@ -164,36 +167,60 @@ macro_rules! read_delegations {
                 Callee(Id),
             }
 
-            /// The newest of one index: by whose side they are and how they stand.
-            fn numbers(
+            /// The newest of one index, by the numbers that it holds: those of one side, that the filter lets through.
+            macro_rules! newest {
+                ($query:expr, $number:expr, $caller:expr, $callee:expr, $side:expr, $filter:expr) => {{
+                    let (side, filter): (Side, &DelegationFilter) = ($side, $filter);
+                    let query = $query.select($number).order($number.desc()).limit(filter.limit);
+                    let mut query = query.into_boxed::<$Db>();
+                    match side {
+                        Side::Caller(id) => query = query.filter($caller.eq(id)),
+                        Side::Callee(id) => query = query.filter($callee.eq(id)),
+                        Side::All => {}
+                    }
+                    if let Some(number) = filter.before {
+                        query = query.filter($number.lt(number.0));
+                    }
+                    if let Some(instant) = filter.older_than {
+                        query = query.filter(delegations::created_at.lt(Ts::from(instant)));
+                    }
+                    query
+                }};
+            }
+
+            /// However they stand.
+            fn of_any(
+                conn: &mut $Conn,
+                side: Side,
+                filter: &DelegationFilter,
+            ) -> Result<Vec<i64>, Error> {
+                use delegations as d;
+                let query = newest!(d::table, d::number, d::caller_id, d::callee_id, side, filter);
+                Ok(query.load(conn)?)
+            }
+
+            fn of_live(
+                conn: &mut $Conn,
+                side: Side,
+                filter: &DelegationFilter,
+            ) -> Result<Vec<i64>, Error> {
+                use delegations_live as l;
+                let all = l::table.inner_join(delegations::table.on(delegations::number.eq(l::number)));
+                let query = newest!(all, l::number, l::caller_id, l::callee_id, side, filter);
+                let words: Vec<&str> = filter.statuses.iter().map(|one| one.as_str()).collect();
+                Ok(query.filter(delegations::status.eq_any(words)).load(conn)?)
+            }
+
+            fn of_ended(
                 conn: &mut $Conn,
                 side: Side,
                 standing: &'static str,
                 filter: &DelegationFilter,
             ) -> Result<Vec<i64>, Error> {
-                use delegations as d;
-                let mut query = d::table
-                    .select(d::number)
-                    .filter(d::standing.eq(standing))
-                    .order(d::number.desc())
-                    .limit(filter.limit)
-                    .into_boxed::<$Db>();
-                match side {
-                    Side::Caller(id) => query = query.filter(d::caller_id.eq(id)),
-                    Side::Callee(id) => query = query.filter(d::callee_id.eq(id)),
-                    Side::All => {}
-                }
-                if standing == LIVE && !filter.statuses.is_empty() {
-                    let words: Vec<&str> = filter.statuses.iter().map(|one| one.as_str()).collect();
-                    query = query.filter(d::status.eq_any(words));
-                }
-                if let Some(number) = filter.before {
-                    query = query.filter(d::number.lt(number.0));
-                }
-                if let Some(instant) = filter.older_than {
-                    query = query.filter(d::created_at.lt(Ts::from(instant)));
-                }
-                Ok(query.load(conn)?)
+                use delegations_ended as e;
+                let all = e::table.inner_join(delegations::table.on(delegations::number.eq(e::number)));
+                let query = newest!(all, e::number, e::caller_id, e::callee_id, side, filter);
+                Ok(query.filter(e::standing.eq(standing)).load(conn)?)
             }
 
             pub(in crate::store) fn delegations(
@@ -207,8 +234,15 @@ macro_rules! read_delegations {
                 };
                 let mut found = Vec::new();
                 for side in sides {
+                    if filter.statuses.is_empty() {
+                        found.extend(of_any(conn, *side, filter)?);
+                    }
                     for standing in standings(&filter.statuses) {
-                        found.extend(numbers(conn, *side, standing, filter)?);
+                        found.extend(if standing == LIVE {
+                            of_live(conn, *side, filter)?
+                        } else {
+                            of_ended(conn, *side, standing, filter)?
+                        });
                     }
                 }
                 let newest = merged(found, filter.limit, Order::NewestFirst);
@@ -239,8 +273,9 @@ macro_rules! read_delegations {
             /// Live ones one by one, of which there are only so many; ended ones were counted when they ended.
             pub(in crate::store) fn counts(conn: &mut $Conn) -> Result<Vec<(Status, i64)>, Error> {
                 use feed_position::{cancelled, completed, failed};
-                let mut found: Vec<(String, i64)> = delegations::table
-                    .filter(IsLive)
+                let of_live = delegations::number.eq(delegations_live::number);
+                let mut found: Vec<(String, i64)> = delegations_live::table
+                    .inner_join(delegations::table.on(of_live))
                     .group_by(delegations::status)
                     .select((delegations::status, diesel::dsl::count_star()))
                     .load(conn)?;
@@ -262,11 +297,12 @@ macro_rules! read_delegations {
                 after: Option<Position>,
                 limit: i64,
             ) -> Result<Page<OwedReply>, Error> {
-                let rows: Vec<(i64, LoadedRow)> = delegations::table
-                    .filter(OwesReply)
-                    .filter(delegations::number.gt(after_number(after)))
-                    .order(delegations::number)
-                    .select((delegations::number, LoadedRow::as_select()))
+                use delegations_owed as o;
+                let rows: Vec<(i64, LoadedRow)> = o::table
+                    .inner_join(delegations::table.on(delegations::number.eq(o::number)))
+                    .filter(o::number.gt(after_number(after)))
+                    .order(o::number)
+                    .select((o::number, LoadedRow::as_select()))
                     .limit(limit)
                     .load(conn)?;
                 let last = rows.last().map(|(number, _)| Position(*number));
@@ -300,7 +336,7 @@ macro_rules! read_delegations {
                         number,
                         CallerExists,
                         (
-                            (caller_id, delegation_id, status, ended_at),
+                            (caller_id, delegation_id, status, ended_at, IsListed),
                             (ResultRows, Replies, reply, deadline),
                         ),
                     ))

@@ -11,14 +11,14 @@ macro_rules! write_delegations {
             };
             use crate::store::batch::{Batch, Item};
             use crate::store::fragments::{
-                Change, GaveKeyBack, HistoryWith, HoldsKey, LivesOr, kept_bytes, kept_instant,
-                kept_word,
+                Change, GaveKeyBack, HistoryWith, HoldsKey, Leave, LivesOr, Settle, kept_bytes,
+                kept_instant, kept_word, key_that_was,
             };
-            use crate::store::history::{history_entry, history_json, is_kept};
+            use crate::store::history::more_history;
             use crate::store::life::{
                 LifeColumns, NewRow, heard_at, id_text, stored_incarnation, stored_key, word,
             };
-            use crate::store::schema::delegations;
+            use crate::store::schema::{delegations, delegations_live, delegations_owed};
             use crate::store::standing::EndColumns;
             use crate::store::types::{Id, Ts};
             use crate::store::{Acceptance, Error, Written};
@@ -29,6 +29,9 @@ macro_rules! write_delegations {
             /// The text of the change that ends a delegation, or adds to an ended one.
             #[derive(Debug)]
             struct Ends;
+            /// The same for one that failed, which gives its key back.
+            #[derive(Debug)]
+            struct Fails;
 
             type Holder = (String, String, Option<Vec<u8>>, Ts, Option<String>);
 
@@ -39,20 +42,21 @@ macro_rules! write_delegations {
                 key: &Idempotency,
             ) -> Result<Option<Holder>, Error> {
                 use delegations::{
-                    caller_id, created_at, delegation_id, fingerprint, idempotency_key, number,
-                    retry_of, status,
+                    caller_id, created_at, delegation_id, fingerprint, given_back_key,
+                    idempotency_key, number, retry_of, status,
                 };
                 let columns = (delegation_id, status, fingerprint, created_at, retry_of);
-                let of_key = delegations::table
+                let key = stored_key(&key.key);
+                let of_caller = delegations::table
                     .filter(caller_id.eq(Id(terms_key.caller.0)))
-                    .filter(idempotency_key.eq(stored_key(&key.key)))
                     .select(columns);
-                let live = of_key.clone().filter(HoldsKey).first(conn).optional()?;
-                if live.is_some() {
-                    return Ok(live);
+                let held = of_caller.filter(HoldsKey.and(idempotency_key.eq(&*key)));
+                let held = held.first(conn).optional()?;
+                if held.is_some() {
+                    return Ok(held);
                 }
-                Ok(of_key
-                    .filter(GaveKeyBack)
+                Ok(of_caller
+                    .filter(GaveKeyBack.and(given_back_key.eq(&*key)))
                     .order(number.desc())
                     .first(conn)
                     .optional()?)
@@ -140,6 +144,7 @@ macro_rules! write_delegations {
                         .on_conflict_do_nothing()
                         .execute(conn)?;
                     if inserted == 1 {
+                        list(conn, accept, number, batch)?;
                         batch.began(accept, number);
                         let retry_of = retry_of.as_deref().map(DelegationId::from_text);
                         return Ok(Written::Accepted(Acceptance::Created { retry_of }));
@@ -153,6 +158,30 @@ macro_rules! write_delegations {
                 ))
             }
 
+            /// Lets one that was accepted be found as live, or by how it ended.
+            fn list(
+                conn: &mut $Conn,
+                accept: &Accept,
+                number: Position,
+                batch: &Batch<'_>,
+            ) -> Result<(), Error> {
+                use delegations_live as l;
+                if accept.life().status().is_terminal() {
+                    Settle(number.0).execute(conn)?;
+                    return Ok(());
+                }
+                let terms = &accept.delegation.terms;
+                diesel::insert_into(l::table)
+                    .values((
+                        l::number.eq(number.0),
+                        l::lease_owner.eq(Id(batch.node.0)),
+                        l::caller_id.eq(Id(terms.key.caller.0)),
+                        l::callee_id.eq(terms.target.map(|target| Id(target.0))),
+                    ))
+                    .execute(conn)?;
+                Ok(())
+            }
+
             pub(in crate::store) fn advance<'a>(
                 conn: &mut $Conn,
                 advance: &'a Advance,
@@ -161,9 +190,8 @@ macro_rules! write_delegations {
                 use delegations as d;
                 let incarnation = stored_incarnation(advance.incarnation);
                 let place = (Id(advance.key.caller.0), id_text(&advance.key.id));
-                let entry = is_kept(advance)
-                    .then(|| history_json(&history_entry(&advance.life, advance.at)));
-                let ends = advance.life.status().is_terminal();
+                let status = advance.life.status();
+                let ends = status.is_terminal();
                 // What has ended never lives again.
                 let target = d::caller_id
                     .eq(place.0)
@@ -175,7 +203,7 @@ macro_rules! write_delegations {
                     LifeColumns::of(&advance.life),
                     d::last_heartbeat.eq(kept_instant(heard_at(&advance.life), d::last_heartbeat)),
                     d::result_raw.eq(kept_bytes(advance.raw_reply.as_deref(), d::result_raw)),
-                    d::history.eq(HistoryWith::new(entry)),
+                    d::history.eq(HistoryWith(more_history(advance))),
                     d::revision.eq(advance.revision.0),
                     d::incarnation.eq(incarnation),
                     d::updated_at.eq(Ts::from(advance.at)),
@@ -184,7 +212,14 @@ macro_rules! write_delegations {
                         d::reply,
                     )),
                 );
-                let number: Option<i64> = if ends {
+                let number: Option<i64> = if status == Status::Failed {
+                    let end = EndColumns::of(&advance.life);
+                    let back = (
+                        d::given_back_key.eq(key_that_was(d::idempotency_key, d::given_back_key)),
+                        d::idempotency_key.eq(None::<&str>),
+                    );
+                    Change::new(Fails, target, (change, end, back)).get_result(conn)
+                } else if ends {
                     let end = EndColumns::of(&advance.life);
                     Change::new(Ends, target, (change, end)).get_result(conn)
                 } else {
@@ -192,6 +227,9 @@ macro_rules! write_delegations {
                 }
                 .optional()?;
                 if let Some(number) = number {
+                    if ends && Leave(number).execute(conn)? > 0 {
+                        Settle(number).execute(conn)?;
+                    }
                     batch.advanced(advance, Some(Position(number)));
                     return Ok(Written::Advanced);
                 }
@@ -218,13 +256,27 @@ macro_rules! write_delegations {
                 batch: &mut Batch<'a>,
             ) -> Result<Written, Error> {
                 if let Some(number) = set_reply(conn, key, "owed", "written")? {
+                    diesel::delete(delegations_owed::table.find(number.0)).execute(conn)?;
                     batch.show(Item::Owed(reply, key, Some(number)));
                 }
                 Ok(Written::Done)
             }
 
+            /// A reply that was to be written with its ending is owed.
+            pub(in crate::store) fn owe(
+                conn: &mut $Conn,
+                key: &DelegationKey,
+            ) -> Result<(), Error> {
+                if let Some(number) = set_reply(conn, key, "written", "owed")? {
+                    diesel::insert_into(delegations_owed::table)
+                        .values(delegations_owed::number.eq(number.0))
+                        .execute(conn)?;
+                }
+                Ok(())
+            }
+
             /// Answers with the number of the delegation, if its reply stood so.
-            pub(in crate::store) fn set_reply(
+            fn set_reply(
                 conn: &mut $Conn,
                 key: &DelegationKey,
                 from: &str,
