@@ -26,8 +26,9 @@ const RETRY_BASE: Duration = Duration::from_millis(50);
 /// The longest wait after a failed commit, and so the longest that recovery goes unnoticed.
 const RETRY_CAP: Duration = Duration::from_secs(1);
 
-/// As many writes must wait before they are committed beside a commit that is under way: fewer share its successor.
-const BESIDE: usize = 16;
+/// As many writes must wait before they are committed beside a commit that is under way: fewer share its successor. What a
+/// commit costs whatever it carries is as much as five endings, and a second one at a time saves none of it.
+const BESIDE: usize = 40;
 
 /// How long the database may leave a statement of a commit unanswered before it counts as away.
 const STALLED_AFTER: Duration = Duration::from_millis(700);

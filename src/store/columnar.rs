@@ -52,26 +52,33 @@ impl<'a, Answer> Columnar<'a, Answer> {
 
     /// Goes on with the names of these columns.
     pub(crate) fn names(self, columns: &[Column<'a>]) -> Self {
+        let said = columns.iter().filter(|column| column.values.is_some());
         let piece = |all: Self, column: &Column<'a>| all.text(column.name);
-        self.separated(columns.iter(), piece)
+        self.separated(said, piece)
     }
 
-    /// Goes on with what gives each of these columns the value of the column of this name in `v`.
+    /// Goes on with what gives each of these columns the value of the column of this name in `v`, or none.
     pub(crate) fn changes(self, columns: &[Column<'a>]) -> Self {
-        let piece =
-            |all: Self, column: &Column<'a>| all.text(column.name).text(" = v.").text(column.name);
+        let piece = |all: Self, column: &Column<'a>| {
+            let all = all.text(column.name);
+            match column.values {
+                Some(_) => all.text(" = v.").text(column.name),
+                None => all.text(" = NULL"),
+            }
+        };
         self.separated(columns.iter(), piece)
     }
 
     /// Goes on with the columns themselves: one row for each place of the arrays.
     pub(crate) fn rows(self, columns: impl IntoIterator<Item = Column<'a>>) -> Self {
-        let piece = |mut all: Self, column: Column<'a>| {
+        let piece = |mut all: Self, (values, column): (Bind<'a>, Column<'a>)| {
             let (before, after) = column.within;
             all = all.text(before).text("unnest(");
-            all.pieces.push(Piece::Value(column.values));
+            all.pieces.push(Piece::Value(values));
             all.text(")").text(after).text(" AS ").text(column.name)
         };
-        self.separated(columns.into_iter(), piece)
+        let said = |mut column: Column<'a>| Some((column.values.take()?, column));
+        self.separated(columns.into_iter().filter_map(said), piece)
     }
 
     fn separated<T>(self, all: impl Iterator<Item = T>, piece: impl Fn(Self, T) -> Self) -> Self {
@@ -85,7 +92,8 @@ impl<'a, Answer> Columnar<'a, Answer> {
 /// A column with one value for each row.
 pub(crate) struct Column<'a> {
     name: &'static str,
-    values: Bind<'a>,
+    /// None when no row has one.
+    values: Option<Bind<'a>>,
     /// What is computed of each value: the text before it, and the text after it.
     within: (&'static str, &'static str),
 }
@@ -101,7 +109,16 @@ impl<'a> Column<'a> {
         let values = values.collect::<Vec<Value>>();
         Self {
             name,
-            values: Box::new(Values::<Array<Type>, _>(values, PhantomData)),
+            values: Some(Box::new(Values::<Array<Type>, _>(values, PhantomData))),
+            within: ("", ""),
+        }
+    }
+
+    /// A column that has no value in any row.
+    pub(crate) const fn absent(name: &'static str) -> Self {
+        Self {
+            name,
+            values: None,
             within: ("", ""),
         }
     }
@@ -161,3 +178,16 @@ macro_rules! columns {
     };
 }
 pub(crate) use columns;
+
+/// The same of columns that are seldom there: none of them is sent unless a row has one. They go together, so that
+/// there are no more than two texts.
+macro_rules! seldom_columns {
+    ($rows:expr, $table:ident { $($column:ident: $($field:ident).+),+ $(,)? }) => {
+        if $rows.iter().any(|row| $(row.$($field).+.is_some())||+) {
+            $crate::store::columnar::columns!($rows, $table { $($column: $($field).+),+ })
+        } else {
+            vec![$($crate::store::columnar::Column::absent(stringify!($column))),+]
+        }
+    };
+}
+pub(crate) use seldom_columns;

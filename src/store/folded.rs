@@ -12,7 +12,7 @@ use moves::{MovedRow, from_one, move_on};
 
 use super::Error;
 use super::batch::{Batch, Endings, Item, Run};
-use super::columnar::{Column, Columnar, columns};
+use super::columnar::{Column, Columnar, columns, seldom_columns};
 use super::life::{NewRow, id_text};
 use super::rows::{ActivityRow, EventRow};
 use super::telling::CHANNEL;
@@ -178,15 +178,9 @@ fn begin<'a>(statement: Statement<'a>, rows: &'a [NewRow<'a>]) -> Statement<'a> 
             priority: priority,
             status: life.status,
             attempt: life.attempt,
-            waiting_for: life.waiting_for,
-            next_attempt_at: life.next_attempt_at,
             phase: life.phase,
             last_heartbeat: last_heartbeat,
             deadline: deadline,
-            retry_of: retry_of,
-            idempotency_key: idempotency_key,
-            fingerprint: fingerprint,
-            traceparent: traceparent,
             history: history,
             reply: reply,
             revision: revision,
@@ -196,7 +190,18 @@ fn begin<'a>(statement: Statement<'a>, rows: &'a [NewRow<'a>]) -> Statement<'a> 
             updated_at: updated_at,
         }
     );
-    let all: Vec<Column<'_>> = [number].into_iter().chain(others).collect();
+    let seldom = seldom_columns!(
+        rows,
+        delegations {
+            waiting_for: life.waiting_for,
+            next_attempt_at: life.next_attempt_at,
+            retry_of: retry_of,
+            idempotency_key: idempotency_key,
+            fingerprint: fingerprint,
+            traceparent: traceparent,
+        }
+    );
+    let all: Vec<Column<'_>> = [number].into_iter().chain(others).chain(seldom).collect();
     statement
         .text(", begun AS (INSERT INTO delegations (")
         .names(&all)

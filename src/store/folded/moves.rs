@@ -6,7 +6,7 @@ use diesel::sql_types::{Integer, Nullable, Text};
 
 use super::Statement;
 use crate::domain::Advance;
-use crate::store::columnar::{Column, columns};
+use crate::store::columnar::{Column, columns, seldom_columns};
 use crate::store::history::more_history;
 use crate::store::life::{LifeColumns, heard_at, id_text, stored_incarnation};
 use crate::store::standing::EndColumns;
@@ -53,6 +53,26 @@ pub(super) fn from_one(place: usize) -> i32 {
     i32::try_from(place.saturating_add(1)).unwrap_or(i32::MAX)
 }
 
+/// What is kept of a column unless there is news.
+const KEPT: &str = ", last_heartbeat = coalesce(v.last_heartbeat, d.last_heartbeat), \
+    result_raw = coalesce(v.result_raw, d.result_raw), history = d.history || v.history, \
+    reply = coalesce(v.reply, d.reply), \
+    given_back_key = CASE v.standing WHEN 'failed' THEN coalesce(d.idempotency_key, d.given_back_key) \
+    ELSE d.given_back_key END, \
+    idempotency_key = CASE v.standing WHEN 'failed' THEN NULL ELSE d.idempotency_key END";
+
+/// Which delegation a change is of, and how those that ended come to be found as such.
+const SETTLED: &str = ") AS v WHERE d.caller_id = v.caller_id AND d.delegation_id = v.delegation_id \
+    AND d.revision = v.revision - 1 AND d.incarnation <= v.incarnation \
+    AND (d.standing = 'live' OR v.standing <> 'live') \
+    RETURNING v.write, d.number, d.standing, d.lease_owner, d.caller_id, d.callee_id), \
+    given AS (SELECT array_agg(number ORDER BY write) AS numbers FROM moved), \
+    gone AS (DELETE FROM delegations_live AS l USING moved AS m WHERE m.standing <> 'live' \
+    AND l.lease_owner = m.lease_owner AND l.number = m.number \
+    RETURNING m.number, m.standing, m.caller_id, m.callee_id), \
+    settled AS (INSERT INTO delegations_ended (number, standing, caller_id, callee_id) \
+    SELECT number, standing, caller_id, callee_id FROM gone RETURNING 1)";
+
 /// Moves delegations, no two of them the same. `given.numbers` has their numbers, each at its place among the changes;
 /// `settled` has a row for each that ended.
 pub(super) fn move_on<'a>(
@@ -63,33 +83,38 @@ pub(super) fn move_on<'a>(
     if rows.is_empty() {
         return statement;
     }
-    let replaced = columns!(
+    let mut replaced = columns!(
         rows,
         delegations {
             status: life.status,
             attempt: life.attempt,
-            waiting_for: life.waiting_for,
-            next_attempt_at: life.next_attempt_at,
             task_id: life.task_id,
             phase: life.phase,
-            question: life.question,
-            input: life.input,
-            failures: life.failures,
-            failing_since: life.failing_since,
-            progress_message: life.progress_message,
-            progress_percent: life.progress_percent,
             standing: end.standing,
             result_text: end.result_text,
-            error_class: end.error_class,
-            error_detail: end.error_detail,
-            late_result: end.late_result,
-            late_result_at: end.late_result_at,
             ended_at: end.ended_at,
             revision: revision,
             incarnation: incarnation,
             updated_at: updated_at,
         }
     );
+    replaced.extend(seldom_columns!(
+        rows,
+        delegations {
+            waiting_for: life.waiting_for,
+            next_attempt_at: life.next_attempt_at,
+            question: life.question,
+            input: life.input,
+            failures: life.failures,
+            failing_since: life.failing_since,
+            progress_message: life.progress_message,
+            progress_percent: life.progress_percent,
+            error_class: end.error_class,
+            error_detail: end.error_detail,
+            late_result: end.late_result,
+            late_result_at: end.late_result_at,
+        }
+    ));
     let others = columns!(
         rows,
         delegations {
@@ -105,26 +130,8 @@ pub(super) fn move_on<'a>(
     statement
         .text(", moved AS (UPDATE delegations AS d SET ")
         .changes(&replaced)
-        .text(
-            ", last_heartbeat = coalesce(v.last_heartbeat, d.last_heartbeat), \
-             result_raw = coalesce(v.result_raw, d.result_raw), history = d.history || v.history, \
-             reply = coalesce(v.reply, d.reply), \
-             given_back_key = CASE v.standing WHEN 'failed' THEN coalesce(d.idempotency_key, d.given_back_key) \
-             ELSE d.given_back_key END, \
-             idempotency_key = CASE v.standing WHEN 'failed' THEN NULL ELSE d.idempotency_key END",
-        )
+        .text(KEPT)
         .text(from)
         .rows(replaced.into_iter().chain(others).chain([reply, write]))
-        .text(
-            ") AS v WHERE d.caller_id = v.caller_id AND d.delegation_id = v.delegation_id \
-             AND d.revision = v.revision - 1 AND d.incarnation <= v.incarnation \
-             AND (d.standing = 'live' OR v.standing <> 'live') \
-             RETURNING v.write, d.number, d.standing, d.lease_owner, d.caller_id, d.callee_id), \
-             given AS (SELECT array_agg(number ORDER BY write) AS numbers FROM moved), \
-             gone AS (DELETE FROM delegations_live AS l USING moved AS m WHERE m.standing <> 'live' \
-             AND l.lease_owner = m.lease_owner AND l.number = m.number \
-             RETURNING m.number, m.standing, m.caller_id, m.callee_id), \
-             settled AS (INSERT INTO delegations_ended (number, standing, caller_id, callee_id) \
-             SELECT number, standing, caller_id, callee_id FROM gone RETURNING 1)",
-        )
+        .text(SETTLED)
 }
