@@ -54,8 +54,7 @@ literals! {
     /// Whether it is found as live, or by how it ended. Counted, since PostgreSQL would read all of a table into memory to
     /// find out which rows exist.
     IsListed: Bool = "CASE delegations.standing WHEN 'live' \
-        THEN (SELECT count(*) FROM delegations_live l WHERE l.lease_owner = delegations.lease_owner \
-            AND l.number = delegations.number) \
+        THEN (SELECT count(*) FROM delegations_live l WHERE l.number = delegations.number) \
         ELSE (SELECT count(*) FROM delegations_ended e WHERE e.standing = delegations.standing \
             AND e.number = delegations.number) END > 0";
     /// The target, as an expression: SQLite would look among all that the target ever had, instead of by the id.
@@ -301,40 +300,24 @@ where
     }
 }
 
-/// Takes the delegation of this number, which has ended, off those that live. Prepared once, like [`Change`].
-#[derive(QueryId, Clone, Copy, Debug)]
-pub(crate) struct Leave(pub(crate) i64);
-
-/// Puts it among those that ended. Prepared once, like [`Change`].
+/// Puts the delegation of this number among those that ended. Prepared once, like [`Change`].
 #[derive(QueryId, Clone, Copy, Debug)]
 pub(crate) struct Settle(pub(crate) i64);
 
-macro_rules! of_number {
-    ($($name:ident: $before:literal, $after:literal;)+) => {
-        $(
-            impl<Conn> RunQueryDsl<Conn> for $name {}
+impl<Conn> RunQueryDsl<Conn> for Settle {}
 
-            impl<Db> QueryFragment<Db> for $name
-            where
-                Db: Backend + HasSqlType<BigInt>,
-                i64: ToSql<BigInt, Db>,
-            {
-                fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
-                    out.push_sql($before);
-                    out.push_bind_param::<BigInt, _>(&self.0)?;
-                    out.push_sql($after);
-                    Ok(())
-                }
-            }
-        )+
-    };
-}
-
-of_number! {
-    Leave: "DELETE FROM delegations_live WHERE (lease_owner, number) = \
-        (SELECT lease_owner, number FROM delegations WHERE number = ", ")";
-    Settle: "INSERT INTO delegations_ended (number, standing, caller_id, callee_id) \
-        SELECT number, standing, caller_id, callee_id FROM delegations WHERE number = ", "";
+impl<Db> QueryFragment<Db> for Settle
+where
+    Db: Backend + HasSqlType<BigInt>,
+    i64: ToSql<BigInt, Db>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_sql(
+            "INSERT INTO delegations_ended (number, standing, caller_id, callee_id) \
+             SELECT number, standing, caller_id, callee_id FROM delegations WHERE number = ",
+        );
+        out.push_bind_param::<BigInt, _>(&self.0)
+    }
 }
 
 /// Takes so many places of the feed, if a node holds its own row; answers with the last. Prepared once, like [`Change`].

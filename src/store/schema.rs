@@ -122,7 +122,7 @@ tables! {
         standing -> Text,
         given_back_key -> Nullable<Text>,
     }
-    delegations_live (lease_owner, number) {
+    delegations_live (number) {
         number -> BigInt,
         lease_owner -> DbUuid,
         caller_id -> DbUuid,

@@ -40,15 +40,13 @@ CREATE INDEX delegations_given_back_key ON delegations (caller_id, given_back_ke
 CREATE INDEX delegations_sent ON delegations (caller_id, number);
 CREATE INDEX delegations_taken ON delegations (callee_id, number);
 
+-- Never longer than all that lives: whoever looks for some of them reads it in the order of its numbers.
 CREATE TABLE delegations_live (
-    number      bigint NOT NULL,
+    number      bigint PRIMARY KEY,
     lease_owner uuid   NOT NULL,
     caller_id   uuid   NOT NULL,
-    callee_id   uuid,
-    PRIMARY KEY (lease_owner, number)
+    callee_id   uuid
 );
-CREATE INDEX delegations_live_sent ON delegations_live (caller_id, number);
-CREATE INDEX delegations_live_taken ON delegations_live (callee_id, number);
 INSERT INTO delegations_live (number, lease_owner, caller_id, callee_id)
     SELECT number, lease_owner, caller_id, callee_id FROM delegations WHERE standing = 'live';
 

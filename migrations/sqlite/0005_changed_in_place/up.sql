@@ -24,15 +24,13 @@ CREATE INDEX delegations_given_back_key ON delegations (caller_id, given_back_ke
 CREATE INDEX delegations_sent ON delegations (caller_id, number);
 CREATE INDEX delegations_taken ON delegations (callee_id, number);
 
+-- Never longer than all that lives: whoever looks for some of them reads it in the order of its numbers.
 CREATE TABLE delegations_live (
-    number      INTEGER NOT NULL,
+    number      INTEGER PRIMARY KEY,
     lease_owner TEXT    NOT NULL,
     caller_id   TEXT    NOT NULL,
-    callee_id   TEXT,
-    PRIMARY KEY (lease_owner, number)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX delegations_live_sent ON delegations_live (caller_id, number);
-CREATE INDEX delegations_live_taken ON delegations_live (callee_id, number);
+    callee_id   TEXT
+) STRICT;
 INSERT INTO delegations_live (number, lease_owner, caller_id, callee_id)
     SELECT number, lease_owner, caller_id, callee_id FROM delegations WHERE standing = 'live';
 

@@ -65,10 +65,10 @@ const KEPT: &str = ", last_heartbeat = coalesce(v.last_heartbeat, d.last_heartbe
 const SETTLED: &str = ") AS v WHERE d.caller_id = v.caller_id AND d.delegation_id = v.delegation_id \
     AND d.revision = v.revision - 1 AND d.incarnation <= v.incarnation \
     AND (d.standing = 'live' OR v.standing <> 'live') \
-    RETURNING v.write, d.number, d.standing, d.lease_owner, d.caller_id, d.callee_id), \
+    RETURNING v.write, d.number, d.standing, d.caller_id, d.callee_id), \
     given AS (SELECT array_agg(number ORDER BY write) AS numbers FROM moved), \
     gone AS (DELETE FROM delegations_live AS l USING moved AS m WHERE m.standing <> 'live' \
-    AND l.lease_owner = m.lease_owner AND l.number = m.number \
+    AND l.number = m.number \
     RETURNING m.number, m.standing, m.caller_id, m.callee_id), \
     settled AS (INSERT INTO delegations_ended (number, standing, caller_id, callee_id) \
     SELECT number, standing, caller_id, callee_id FROM gone RETURNING 1)";

@@ -11,7 +11,7 @@ macro_rules! write_delegations {
             };
             use crate::store::batch::{Batch, Item};
             use crate::store::fragments::{
-                Change, GaveKeyBack, HistoryWith, HoldsKey, Leave, LivesOr, Settle, kept_bytes,
+                Change, GaveKeyBack, HistoryWith, HoldsKey, LivesOr, Settle, kept_bytes,
                 kept_instant, kept_word, key_that_was,
             };
             use crate::store::history::more_history;
@@ -182,6 +182,12 @@ macro_rules! write_delegations {
                 Ok(())
             }
 
+            /// Takes one that has ended off those that live; false if it was none of them any more.
+            fn leave(conn: &mut $Conn, number: i64) -> Result<bool, Error> {
+                let own = delegations_live::table.find(number);
+                Ok(diesel::delete(own).execute(conn)? > 0)
+            }
+
             pub(in crate::store) fn advance<'a>(
                 conn: &mut $Conn,
                 advance: &'a Advance,
@@ -227,7 +233,7 @@ macro_rules! write_delegations {
                 }
                 .optional()?;
                 if let Some(number) = number {
-                    if ends && Leave(number).execute(conn)? > 0 {
+                    if ends && leave(conn, number)? {
                         Settle(number).execute(conn)?;
                     }
                     batch.advanced(advance, Some(Position(number)));
