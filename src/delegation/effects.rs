@@ -2,11 +2,12 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use metrics::{Counter, Histogram};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::calls::Calls;
@@ -17,7 +18,7 @@ use crate::clock;
 use crate::dispatch::{A2aClient, AskCall, Call, Called, Message};
 use crate::domain::{
     AskOutcome, Attempt, DelegationKey, DeliveryMode, ErrorClass, Event, Life, Outcome, Policy,
-    RemoteTaskId, Seat, Terms, Timestamp, Unready,
+    RemoteTaskId, Seat, Status, Terms, Timestamp, Unready,
 };
 use crate::faults::{Faults, Point};
 use crate::persistence::Persistence;
@@ -404,6 +405,35 @@ fn about(terms: &Terms, route: &Route, task: RemoteTaskId) -> AskCall {
     }
 }
 
+/// What is counted of endings: to look a meter up costs more than to use it.
+struct Endings {
+    by_status: Vec<(Status, Counter)>,
+    lasted: Histogram,
+}
+
+static ENDINGS: LazyLock<Endings> = LazyLock::new(|| {
+    let endings = Status::ALL.iter().filter(|status| status.is_terminal());
+    let counters = endings.map(|status| {
+        let word = status.as_str();
+        let counter = metrics::counter!("baton_delegations_ended_total", "status" => word);
+        (*status, counter)
+    });
+    Endings {
+        by_status: counters.collect(),
+        lasted: metrics::histogram!("baton_delegation_seconds"),
+    }
+});
+
+impl Endings {
+    fn note(&self, ended: Status, lasted: Duration) {
+        let of_status = self.by_status.iter().find(|(status, _)| *status == ended);
+        if let Some((_, counter)) = of_status {
+            counter.increment(1);
+        }
+        self.lasted.record(lasted);
+    }
+}
+
 /// Counts a committed change, and logs an ending.
 pub(super) fn observe(terms: &Terms, before: &Life, after: &Life, at: Timestamp) {
     let (from, to) = (before.status(), after.status());
@@ -411,9 +441,8 @@ pub(super) fn observe(terms: &Terms, before: &Life, after: &Life, at: Timestamp)
         metrics::counter!("baton_late_results_total").increment(1);
     } else if to.is_terminal() {
         let lasted = at.since(terms.created_at);
-        metrics::counter!("baton_delegations_ended_total", "status" => to.as_str()).increment(1);
+        ENDINGS.note(to, lasted);
         count(Effect::Ending, Progress::Succeeded, 1);
-        metrics::histogram!("baton_delegation_seconds").record(lasted);
         tracing::info!(
             delegation.id = %terms.key, attempt = after.attempt.0, duration_ms = lasted.as_millis(),
             status = to.as_str(), "delegation ended"

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::prelude::*;
+use metrics::Counter;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::actor::{DelegationActor, Fresh, Start};
@@ -61,6 +62,7 @@ pub struct Supervisor {
     newest: ActorNumber,
     /// Accepted by this node, not committed yet.
     beginning: usize,
+    accepted: Counter,
     /// Those of them that are sent as soon as they are: until then whoever reads them would think that they were.
     pub(super) unsent: HashSet<DelegationKey>,
     /// Those of which nobody knows whether they were committed, until their deadlines: they were not sent.
@@ -101,6 +103,7 @@ impl Supervisor {
             max_live: settings.max_live,
             newest: ActorNumber::default(),
             beginning: 0,
+            accepted: metrics::counter!("baton_delegations_accepted_total"),
             unsent: HashSet::new(),
             in_doubt: HashMap::new(),
             deaths: HashMap::new(),
@@ -167,7 +170,7 @@ impl Supervisor {
         } = delegation;
         match &acceptance {
             Acceptance::Created { .. } => {
-                metrics::counter!("baton_delegations_accepted_total").increment(1);
+                self.accepted.increment(1);
                 // Whoever was quick enough to ask for it had it read from the store.
                 if self.in_charge(&terms.key).is_none() {
                     let (life, revision) = beginning.stored(state);

@@ -27,7 +27,8 @@ pub fn preview(text: &str, limit: usize) -> Cow<'_, str> {
 #[must_use]
 pub fn repair_json(bytes: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
-    if !text.contains("\\u") {
+    // Most have no escape at all, which is found out sooner.
+    if !text.contains('\\') || !text.contains("\\u") {
         return text;
     }
     let mut repaired = String::with_capacity(text.len());

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use metrics::Gauge;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::order::{Flight, Ordered};
@@ -68,6 +69,8 @@ pub struct PersistenceActor {
     /// The connections that no commit has. None after a failure: the next commits open new ones.
     writers: Vec<Box<dyn Writer>>,
     buffer: VecDeque<Append>,
+    /// How long the buffer is.
+    queue_shown: Gauge,
     oldest: Instant,
     /// The commits under way, and the newest of all.
     flights: Vec<Flight>,
@@ -131,6 +134,7 @@ impl PersistenceActor {
             gauges: Arc::clone(&gauges),
             writers: vec![writer],
             buffer: VecDeque::new(),
+            queue_shown: metrics::gauge!("baton_write_queue"),
             oldest: Instant::now(),
             flights: Vec::new(),
             newest: Flight::default(),
@@ -211,7 +215,7 @@ impl PersistenceActor {
 
     fn show_queue(&self) {
         let waiting = u32::try_from(self.buffer.len()).unwrap_or(u32::MAX);
-        metrics::gauge!("baton_write_queue").set(waiting);
+        self.queue_shown.set(waiting);
     }
 
     fn flush(&mut self, reason: FlushReason, context: &mut Context<Self>) {
