@@ -52,6 +52,7 @@ fn main() {
             runtime.block_on(rescued(&url));
             runtime.block_on(recovered("postgres", &url, &|from| {
                 execute(&url, &clones(from, "gen_random_uuid()::text"));
+                execute(&url, LIVE_CLONES);
             }));
         }
         execute(&admin, &format!("DROP DATABASE {name} WITH (FORCE)"));
@@ -223,6 +224,9 @@ fn clones(from: &str, new_id: &str) -> String {
     )
 }
 
+const LIVE_CLONES: &str = "INSERT INTO delegations_live (number, lease_owner, caller_id, callee_id) \
+    SELECT number, lease_owner, caller_id, callee_id FROM delegations WHERE number < 0";
+
 fn clone_in_sqlite(path: &std::path::Path, from: &str) {
     use diesel::{Connection as _, RunQueryDsl as _};
     let mut connection = diesel::SqliteConnection::establish(path.to_str().unwrap()).unwrap();
@@ -231,6 +235,9 @@ fn clone_in_sqlite(path: &std::path::Path, from: &str) {
         .replace("generate_series(1, 99999) AS s (n)", "s")
         .replacen("SELECT", &format!("{series} SELECT"), 1);
     diesel::sql_query(insert).execute(&mut connection).unwrap();
+    diesel::sql_query(LIVE_CLONES)
+        .execute(&mut connection)
+        .unwrap();
 }
 
 /// 100,000 that wait for their target's address, from `kill -9` to health and to the last that is supervised.

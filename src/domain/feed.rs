@@ -27,7 +27,8 @@ const ROOM: usize = 512;
 pub struct Json(pub Arc<str>);
 
 impl Json {
-    /// JSON text as a serialiser wrote it. Escaped NUL becomes U+FFFD: PostgreSQL refuses it in `jsonb` (lesson U03).
+    /// JSON text as a serialiser wrote it. Escaped NUL becomes U+FFFD: whoever makes `jsonb` of it would be
+    /// refused (lesson U03).
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         // Most have no escape at all, which is found out sooner.

@@ -231,10 +231,13 @@ impl Endings {
     }
 }
 
-/// Each ending has one result row; what is only learnt of an ended delegation has none.
-fn is_ending(feed: &Feed) -> bool {
+/// How this change ends its delegation. Each ending has one result row; what is only learnt of an ended one has none.
+pub(crate) fn ending_of(advance: &Advance) -> Option<&Ending> {
     let result = |row: &FeedRow| row.method.as_deref() == Some(METHOD_DELEGATE_RESULT);
-    feed.rows.iter().any(result)
+    match &advance.life.state {
+        State::Ended(ended) if advance.feed.rows.iter().any(result) => Some(&ended.ending),
+        _ => None,
+    }
 }
 
 /// One transaction's worth of writes.
@@ -342,8 +345,8 @@ impl<'a> Batch<'a> {
     /// What the current write changed is to be shown, and counted when it ended.
     pub(crate) fn advanced(&mut self, advance: &'a Advance, number: Option<Position>) {
         self.show_feed(&advance.feed, &advance.key, number);
-        if let (State::Ended(ended), true) = (&advance.life.state, is_ending(&advance.feed)) {
-            self.endings.count(&ended.ending);
+        if let Some(ending) = ending_of(advance) {
+            self.endings.count(ending);
         }
     }
 

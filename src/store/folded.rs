@@ -101,7 +101,8 @@ pub(crate) fn write(
     let late = matches!(places, Places::TakeLate(_)) && !moved.is_empty();
     let statement = if late {
         let statement = move_on(statement, &moved, " FROM own, (SELECT ");
-        let after = " FROM own, (SELECT count(*) AS number FROM settled) AS m WHERE m.number >= 0 AND p.id = 1";
+        let after = " FROM own, (SELECT (SELECT count(*) FROM gone) AS gone, \
+             (SELECT count(*) FROM settled) AS settled) AS m WHERE m.gone = m.settled AND p.id = 1";
         take(statement, places, batch.endings, after)
     } else {
         let statement = take(statement, places, batch.endings, " FROM own WHERE p.id = 1");
@@ -367,7 +368,7 @@ fn judge<'a>(
             .text(" AND (SELECT count(*) FROM moved) = ")
             .value::<BigInt, _>(
                 count(run.advances.len()),
-                " AND (SELECT count(*) FROM settled) = ",
+                " AND (SELECT count(*) FROM gone) = ",
             )
             .value::<BigInt, _>(endings.all(), "");
     }

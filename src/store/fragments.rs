@@ -51,12 +51,19 @@ literals! {
     HoldsKey: Bool = "delegations.idempotency_key IS NOT NULL";
     /// The condition of the index `delegations_given_back_key`.
     GaveKeyBack: Bool = "delegations.given_back_key IS NOT NULL";
-    /// Whether it is found as live, or by how it ended. Counted, since PostgreSQL would read all of a table into memory to
-    /// find out which rows exist.
-    IsListed: Bool = "CASE delegations.standing WHEN 'live' \
-        THEN (SELECT count(*) FROM delegations_live l WHERE l.number = delegations.number) \
-        ELSE (SELECT count(*) FROM delegations_ended e WHERE e.standing = delegations.standing \
-            AND e.number = delegations.number) END > 0";
+    /// Whether it is found as what it is: as live, or by how it ended, and as one whose reply is owed. Counted, since
+    /// PostgreSQL would read all of a table into memory to find out which rows exist.
+    IsListed: Bool = "(SELECT count(*) FROM delegations_live l WHERE l.number = delegations.number) \
+            = CASE delegations.standing WHEN 'live' THEN 1 ELSE 0 END \
+        AND (SELECT count(*) FROM delegations_ended e WHERE e.standing = delegations.standing \
+            AND e.number = delegations.number) = CASE delegations.standing WHEN 'live' THEN 0 ELSE 1 END \
+        AND (SELECT count(*) FROM delegations_owed o WHERE o.number = delegations.number) \
+            = CASE delegations.reply WHEN 'owed' THEN 1 ELSE 0 END";
+    /// The delegation of a row that says that it lives. As an expression: SQLite would walk through all delegations to
+    /// find those that live.
+    OfLive: Bool = "delegations.number = +delegations_live.number";
+    /// The same of one whose reply is owed.
+    OfOwed: Bool = "delegations.number = +delegations_owed.number";
     /// The target, as an expression: SQLite would look among all that the target ever had, instead of by the id.
     Callee: Nullable<DbUuid> = "coalesce(delegations.callee_id, NULL)";
     /// Whether the caller's workspace, and with it its feed, still exists. One that is younger than the delegation
@@ -300,7 +307,7 @@ where
     }
 }
 
-/// Puts the delegation of this number among those that ended. Prepared once, like [`Change`].
+/// Puts the delegation of this number among those that ended, if it is not there. Prepared once, like [`Change`].
 #[derive(QueryId, Clone, Copy, Debug)]
 pub(crate) struct Settle(pub(crate) i64);
 
@@ -316,7 +323,9 @@ where
             "INSERT INTO delegations_ended (number, standing, caller_id, callee_id) \
              SELECT number, standing, caller_id, callee_id FROM delegations WHERE number = ",
         );
-        out.push_bind_param::<BigInt, _>(&self.0)
+        out.push_bind_param::<BigInt, _>(&self.0)?;
+        out.push_sql(" ON CONFLICT DO NOTHING");
+        Ok(())
     }
 }
 

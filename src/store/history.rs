@@ -53,7 +53,7 @@ pub(crate) fn more_history(advance: &Advance) -> String {
 
 /// The history that is stored.
 pub(crate) fn read_history(stored: &str) -> Result<Vec<HistoryEntry>, Error> {
-    serde_json::from_str(&format!("[{stored}]"))
+    serde_json::from_str(&format!("[{}]", stored.trim_start_matches(',')))
         .map_err(|error| unreadable("history", format!("{error}: {}", head(stored))))
 }
 

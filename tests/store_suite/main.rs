@@ -88,6 +88,7 @@ suite! {
     }
     trouble {
         migrations_run_once,
+        a_migration_keeps_what_is_there,
         a_refused_reply_is_owed,
         a_poisoned_write_stands_alone,
         a_raising_trigger_fails_one_write,

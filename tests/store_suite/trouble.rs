@@ -312,3 +312,59 @@ pub(crate) fn a_locked_or_read_only_database_is_unavailable(store: &TestStore) {
         [Written::Logged(_)]
     ));
 }
+
+/// The change of the tables that moves most: back to what was before it, and forth again.
+pub(crate) fn a_migration_keeps_what_is_there(store: &TestStore) {
+    let (caller, target) = (created(store, None), created(store, None));
+    let keys = [1, 2, 3].map(|_| keyed(caller, target, "k", 1));
+    for (one, fails) in keys.iter().zip([true, true, false]) {
+        store.commit(&[accept(one)]);
+        if fails {
+            store.commit(&[advance_write(&one.delegation.terms, 2, &failed("no"))]);
+        }
+    }
+    let owing = begun(store);
+    store.refuse_rows("NEW.activity_type = 'a2a_receive'");
+    store.commit(&[advance_write(&owing, 2, &completed("the answer"))]);
+    store.allow_rows();
+    let seen = || {
+        let key = keys[0].delegation.terms.key.clone();
+        store.read(move |reader| {
+            let audited = reader.audit(None, 100, AuditLimits::default())?;
+            assert_eq!(audited.rows.iter().flat_map(audit).collect::<Vec<_>>(), []);
+            let list = |statuses: &[Status]| DelegationFilter {
+                party: Some(caller),
+                statuses: statuses.to_vec(),
+                before: None,
+                older_than: None,
+                limit: 50,
+            };
+            let view = reader.view(&key)?.unwrap();
+            Ok((
+                reader.delegations(&list(&[Status::Failed]))?.len(),
+                reader.delegations(&list(&[Status::Pending]))?.len(),
+                reader.owed_replies(None, 10)?.rows.len(),
+                view.history
+                    .iter()
+                    .map(|entry| entry.status.clone())
+                    .collect::<Vec<_>>(),
+            ))
+        })
+    };
+    let before = seen();
+    assert_eq!((before.0, before.1, before.2), (2, 1, 1));
+    assert_eq!(before.3.len(), 2);
+    let mut earlier = store.writer();
+    let engine = match store.engine {
+        Engine::Sqlite => "sqlite",
+        Engine::Postgres => "postgres",
+    };
+    for file in ["down.sql", "up.sql"] {
+        let path = format!("migrations/{engine}/0005_changed_in_place/{file}");
+        store.sql(&std::fs::read_to_string(path).unwrap());
+    }
+    assert_eq!(seen(), before);
+    // Who ran before it writes no more.
+    let late = earlier.commit(&[log(&log_row(caller))]);
+    assert!(matches!(late, Err(Error::Fenced)), "{late:?}");
+}

@@ -1,5 +1,11 @@
 -- Its twin is migrations/sqlite/0005_changed_in_place: the same tables, columns, keys and indexes.
 
+-- Whoever runs an earlier version would write what lists do not find: it loses what it has in charge, and ends itself.
+INSERT INTO nodes (id, holder, expires_at, started_at) VALUES
+    ('00000000-0000-0000-0000-000000000000', '00000000-0000-0000-0000-000000000000', 'epoch', 'epoch')
+    ON CONFLICT DO NOTHING;
+UPDATE nodes SET holder = '00000000-0000-0000-0000-000000000000';
+
 -- PostgreSQL changes a row in place (HOT) only if no index knows of what changes, nor its condition, and its page has
 -- room for both versions. So the indexes of a delegation hold what never changes; what it is found by because it lives,
 -- because of how it ended, or because its reply is owed, are rows of their own.
@@ -48,7 +54,8 @@ CREATE TABLE delegations_live (
     callee_id   uuid
 );
 INSERT INTO delegations_live (number, lease_owner, caller_id, callee_id)
-    SELECT number, lease_owner, caller_id, callee_id FROM delegations WHERE standing = 'live';
+    SELECT number, coalesce(lease_owner, '00000000-0000-0000-0000-000000000000'), caller_id, callee_id FROM delegations
+    WHERE standing = 'live';
 
 CREATE TABLE delegations_ended (
     number    bigint NOT NULL,

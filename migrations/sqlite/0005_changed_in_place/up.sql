@@ -1,5 +1,11 @@
 -- Its twin is migrations/postgres/0005_changed_in_place: the same tables, columns, keys and indexes.
 
+-- Whoever runs an earlier version would write what lists do not find: it loses what it has in charge, and ends itself.
+INSERT INTO nodes (id, holder, expires_at, started_at) VALUES
+    ('00000000-0000-0000-0000-000000000000', '00000000-0000-0000-0000-000000000000', 0, 0)
+    ON CONFLICT DO NOTHING;
+UPDATE nodes SET holder = '00000000-0000-0000-0000-000000000000';
+
 -- The indexes of a delegation hold what never changes; what it is found by because it lives, because of how it ended, or
 -- because its reply is owed, are rows of their own.
 DROP INDEX delegations_key;
@@ -32,7 +38,8 @@ CREATE TABLE delegations_live (
     callee_id   TEXT
 ) STRICT;
 INSERT INTO delegations_live (number, lease_owner, caller_id, callee_id)
-    SELECT number, lease_owner, caller_id, callee_id FROM delegations WHERE standing = 'live';
+    SELECT number, coalesce(lease_owner, '00000000-0000-0000-0000-000000000000'), caller_id, callee_id FROM delegations
+    WHERE standing = 'live';
 
 CREATE TABLE delegations_ended (
     number    INTEGER NOT NULL,

@@ -229,7 +229,7 @@ fn moves(database: &Connection) -> [Statement; 2] {
     };
     [
         statement(
-            "DELETE FROM delegations_live WHERE (lease_owner, number) IN (SELECT d.lease_owner, d.number",
+            "DELETE FROM delegations_live WHERE number IN (SELECT d.number",
             format!("{of_key})"),
         ),
         statement(

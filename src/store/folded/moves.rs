@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use diesel::sql_types::{Integer, Nullable, Text};
+use diesel::sql_types::{Bool, Integer, Nullable, Text};
 
 use super::Statement;
 use crate::domain::Advance;
+use crate::store::batch::ending_of;
 use crate::store::columnar::{Column, columns, seldom_columns};
 use crate::store::history::more_history;
 use crate::store::life::{LifeColumns, heard_at, id_text, stored_incarnation};
@@ -16,6 +17,8 @@ use crate::store::types::{Id, Ts};
 pub(super) struct MovedRow<'a> {
     /// Its place among the changes, from one.
     write: i32,
+    /// Whether it ends the delegation.
+    ends: bool,
     caller_id: Id,
     delegation_id: Cow<'a, str>,
     life: LifeColumns<'a>,
@@ -33,6 +36,7 @@ impl<'a> MovedRow<'a> {
     pub(super) fn of(place: usize, advance: &'a Advance) -> Self {
         Self {
             write: from_one(place),
+            ends: ending_of(advance).is_some(),
             caller_id: Id(advance.key.caller.0),
             delegation_id: id_text(&advance.key.id),
             life: LifeColumns::of(&advance.life),
@@ -61,20 +65,20 @@ const KEPT: &str = ", last_heartbeat = coalesce(v.last_heartbeat, d.last_heartbe
     ELSE d.given_back_key END, \
     idempotency_key = CASE v.standing WHEN 'failed' THEN NULL ELSE d.idempotency_key END";
 
-/// Which delegation a change is of, and how those that ended come to be found as such.
+/// Which delegation a change is of, and how those that ended come to be found as such. They leave the live ones by an
+/// array: a join would walk all that lives for each, if it was nearly empty when PostgreSQL last counted it.
 const SETTLED: &str = ") AS v WHERE d.caller_id = v.caller_id AND d.delegation_id = v.delegation_id \
     AND d.revision = v.revision - 1 AND d.incarnation <= v.incarnation \
     AND (d.standing = 'live' OR v.standing <> 'live') \
-    RETURNING v.write, d.number, d.standing, d.caller_id, d.callee_id), \
+    RETURNING v.write, v.ends, d.number, d.standing, d.caller_id, d.callee_id), \
     given AS (SELECT array_agg(number ORDER BY write) AS numbers FROM moved), \
-    gone AS (DELETE FROM delegations_live AS l USING moved AS m WHERE m.standing <> 'live' \
-    AND l.number = m.number \
-    RETURNING m.number, m.standing, m.caller_id, m.callee_id), \
+    gone AS (DELETE FROM delegations_live \
+    WHERE number = ANY (ARRAY(SELECT number FROM moved WHERE ends)) RETURNING 1), \
     settled AS (INSERT INTO delegations_ended (number, standing, caller_id, callee_id) \
-    SELECT number, standing, caller_id, callee_id FROM gone RETURNING 1)";
+    SELECT number, standing, caller_id, callee_id FROM moved WHERE ends RETURNING 1)";
 
 /// Moves delegations, no two of them the same. `given.numbers` has their numbers, each at its place among the changes;
-/// `settled` has a row for each that ended.
+/// `gone` and `settled` have a row for each that ended.
 pub(super) fn move_on<'a>(
     statement: Statement<'a>,
     rows: &'a [MovedRow<'a>],
@@ -127,11 +131,17 @@ pub(super) fn move_on<'a>(
     );
     let reply = Column::new::<Nullable<Text>, _>("reply", rows.iter().map(|row| row.reply));
     let write = Column::new::<Integer, _>("write", rows.iter().map(|row| row.write));
+    let ends = Column::new::<Bool, _>("ends", rows.iter().map(|row| row.ends));
     statement
         .text(", moved AS (UPDATE delegations AS d SET ")
         .changes(&replaced)
         .text(KEPT)
         .text(from)
-        .rows(replaced.into_iter().chain(others).chain([reply, write]))
+        .rows(
+            replaced
+                .into_iter()
+                .chain(others)
+                .chain([reply, write, ends]),
+        )
         .text(SETTLED)
 }

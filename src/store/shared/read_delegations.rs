@@ -11,7 +11,7 @@ macro_rules! read_delegations {
                 Audited, DelegationId, DelegationKey, NodeId, Position, State, Status, WorkspaceId,
             };
             use crate::store::fragments::{
-                Callee, CallerExists, IsListed, Replies, ResultHead, ResultRows, TaskHead, WaitsForRemoved,
+                Callee, CallerExists, IsListed, OfLive, OfOwed, Replies, ResultHead, ResultRows, TaskHead, WaitsForRemoved,
             };
             use crate::store::life::{LoadedRow, id_text};
             use crate::store::lines::{
@@ -127,7 +127,7 @@ macro_rules! read_delegations {
             ) -> Result<Page<Loaded>, Error> {
                 use delegations_live as l;
                 let rows: Vec<(i64, LoadedRow)> = l::table
-                    .inner_join(delegations::table.on(delegations::number.eq(l::number)))
+                    .inner_join(delegations::table.on(OfLive))
                     .filter(l::lease_owner.eq(Id(owner.0)))
                     .filter(l::number.gt(after_number(after)))
                     .order(l::number)
@@ -148,7 +148,7 @@ macro_rules! read_delegations {
             ) -> Result<Vec<DelegationKey>, Error> {
                 use delegations_live as l;
                 let found: Vec<(Id, String)> = l::table
-                    .inner_join(delegations::table.on(delegations::number.eq(l::number)))
+                    .inner_join(delegations::table.on(OfLive))
                     .filter(WaitsForRemoved)
                     .select((delegations::caller_id, delegations::delegation_id))
                     .limit(limit)
@@ -205,7 +205,7 @@ macro_rules! read_delegations {
                 filter: &DelegationFilter,
             ) -> Result<Vec<i64>, Error> {
                 use delegations_live as l;
-                let all = l::table.inner_join(delegations::table.on(delegations::number.eq(l::number)));
+                let all = l::table.inner_join(delegations::table.on(OfLive));
                 let query = newest!(all, l::number, l::caller_id, l::callee_id, side, filter);
                 let words: Vec<&str> = filter.statuses.iter().map(|one| one.as_str()).collect();
                 Ok(query.filter(delegations::status.eq_any(words)).load(conn)?)
@@ -273,9 +273,8 @@ macro_rules! read_delegations {
             /// Live ones one by one, of which there are only so many; ended ones were counted when they ended.
             pub(in crate::store) fn counts(conn: &mut $Conn) -> Result<Vec<(Status, i64)>, Error> {
                 use feed_position::{cancelled, completed, failed};
-                let of_live = delegations::number.eq(delegations_live::number);
                 let mut found: Vec<(String, i64)> = delegations_live::table
-                    .inner_join(delegations::table.on(of_live))
+                    .inner_join(delegations::table.on(OfLive))
                     .group_by(delegations::status)
                     .select((delegations::status, diesel::dsl::count_star()))
                     .load(conn)?;
@@ -299,7 +298,7 @@ macro_rules! read_delegations {
             ) -> Result<Page<OwedReply>, Error> {
                 use delegations_owed as o;
                 let rows: Vec<(i64, LoadedRow)> = o::table
-                    .inner_join(delegations::table.on(delegations::number.eq(o::number)))
+                    .inner_join(delegations::table.on(OfOwed))
                     .filter(o::number.gt(after_number(after)))
                     .order(o::number)
                     .select((o::number, LoadedRow::as_select()))

@@ -182,12 +182,6 @@ macro_rules! write_delegations {
                 Ok(())
             }
 
-            /// Takes one that has ended off those that live; false if it was none of them any more.
-            fn leave(conn: &mut $Conn, number: i64) -> Result<bool, Error> {
-                let own = delegations_live::table.find(number);
-                Ok(diesel::delete(own).execute(conn)? > 0)
-            }
-
             pub(in crate::store) fn advance<'a>(
                 conn: &mut $Conn,
                 advance: &'a Advance,
@@ -233,7 +227,8 @@ macro_rules! write_delegations {
                 }
                 .optional()?;
                 if let Some(number) = number {
-                    if ends && leave(conn, number)? {
+                    if ends {
+                        diesel::delete(delegations_live::table.find(number)).execute(conn)?;
                         Settle(number).execute(conn)?;
                     }
                     batch.advanced(advance, Some(Position(number)));
