@@ -6,14 +6,18 @@ use std::time::{Duration, Instant};
 
 use diesel::PgConnection;
 use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
 
 use super::directory::Directory;
+use super::schema::feed_position;
 use super::telling::{CHANNEL, Heard, heard};
 use super::{Error, Lease, connect};
 
 /// Between two looks: Diesel does not say when something has come, only whether it has.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How often the connection shows that it is alive.
+/// The same while there is no other node that could say anything: each look costs an idle process as much as all else.
+const PAUSE_ALONE: Duration = Duration::from_millis(50);
+/// How often the connection shows that it is alive, and whether there are others.
 const PROOF: Duration = Duration::from_secs(1);
 /// The first wait before a lost connection is opened again; doubles up to [`RECONNECT_CAP`].
 const RECONNECT_BASE: Duration = Duration::from_millis(50);
@@ -95,12 +99,16 @@ impl<T: Fn(Heard)> Ear<T> {
             ..Heard::default()
         });
         let mut proved: Option<Instant> = None;
+        let mut pause = PAUSE;
         while !self.is_over() {
             let asked = Instant::now();
             let is_due = proved.is_none_or(|proved| proved.elapsed() >= PROOF);
             if is_due {
-                let alive = connection.batch_execute("SELECT 1");
-                alive.map_err(|error| (true, error.into()))?;
+                let told = feed_position::table.select(feed_position::nodes);
+                let told: i32 = told
+                    .first(&mut connection)
+                    .map_err(|error| (true, error.into()))?;
+                pause = if told > 1 { PAUSE } else { PAUSE_ALONE };
             }
             for notification in connection.notifications_iter() {
                 let notification = notification.map_err(|error| (true, error.into()))?;
@@ -113,7 +121,7 @@ impl<T: Fn(Heard)> Ear<T> {
                 proved = Some(asked);
                 self.directory.hears(proved);
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(pause);
         }
         Ok(())
     }
