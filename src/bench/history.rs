@@ -222,7 +222,7 @@ impl Language {
         let Column { name, kind } = column;
         let Original { caller, id } = original;
         match (name.as_str(), places) {
-            ("id", _) => self.fresh_id().to_owned(),
+            ("id", _) => format!("CASE WHEN t.id IS NOT NULL THEN {} END", self.fresh_id()),
             ("delegation_id", _) => self.delegation(),
             ("seq" | "number" | "delegation_number", Some(places)) => {
                 let Places {

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::words::words;
 use super::{
-    ActivityId, DelegationId, DelegationKey, Ending, EventId, Life, NewDelegation, Origin, State,
-    Status, Terms, Timestamp, Working, WorkspaceId, preview, sanitize,
+    ActivityId, DelegationId, DelegationKey, Ending, Life, NewDelegation, Origin, State, Status,
+    Terms, Timestamp, Working, WorkspaceId, preview, sanitize,
 };
 
 /// The `method` of a request in an inbox.
@@ -105,8 +105,9 @@ words!(
 /// A row to append to a workspace's feed (contract §3, `activity_logs`). Its position is given by the commit.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FeedRow {
-    /// Its id.
-    pub id: ActivityId,
+    /// An id of its own, by which it is known to be stored already; others are named after their place
+    /// ([`ActivityId::of`]).
+    pub id: Option<ActivityId>,
     /// Whose feed.
     pub workspace: WorkspaceId,
     /// What it is.
@@ -162,8 +163,6 @@ words!(
 /// An event to record (contract §3, `structure_events`). Its position is given by the commit.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FeedEvent {
-    /// Its id.
-    pub id: EventId,
     /// What happened.
     pub name: EventName,
     /// To whom it is shown.
@@ -445,7 +444,7 @@ fn ending_event(terms: &Terms, ending: &Ending, at: Timestamp) -> FeedEvent {
 fn delegation_row(terms: &Terms, method: &str, at: Timestamp) -> FeedRow {
     let DelegationKey { caller, id } = &terms.key;
     FeedRow {
-        id: ActivityId::mint(),
+        id: None,
         workspace: *caller,
         activity_type: ActivityType::Delegation,
         source: Some(*caller),
@@ -464,7 +463,6 @@ fn delegation_row(terms: &Terms, method: &str, at: Timestamp) -> FeedRow {
 
 fn event(terms: &Terms, name: EventName, payload: Json, at: Timestamp) -> FeedEvent {
     FeedEvent {
-        id: EventId::mint(),
         name,
         workspace: terms.key.caller,
         payload,

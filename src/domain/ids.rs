@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use super::sanitize;
+use super::{Timestamp, sanitize};
 
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -55,6 +55,42 @@ uuid_id!(
     /// One running Baton process, new at each start.
     NodeId
 );
+
+/// What was written at a place, at a time, by its own name: a UUID of version 8 (RFC 9562 §5.8), of the milliseconds, the
+/// microseconds beyond them, and the place. It sorts as the places do, unless clocks were put back.
+fn name_of(place: Position, at: Timestamp) -> Uuid {
+    let micros = u64::try_from(at.0).unwrap_or(0);
+    let place = u64::try_from(place.0).unwrap_or(0);
+    let time = ((micros / 1000) << 16) | (micros % 1000);
+    uuid::Builder::from_custom_bytes((u128::from(time) << 64 | u128::from(place)).to_be_bytes())
+        .into_uuid()
+}
+
+impl ActivityId {
+    /// The id of a row that bears none: there is no other at this place.
+    #[must_use]
+    pub fn of(place: Position, created_at: Timestamp) -> Self {
+        Self(name_of(place, created_at))
+    }
+
+    /// Where the row of this id is, and of when; none when the row bears it.
+    #[must_use]
+    pub fn place(self) -> Option<(Position, Timestamp)> {
+        let (time, place) = self.0.as_u64_pair();
+        let micros = (time >> 16).checked_mul(1000)?.checked_add(time & 0xfff)?;
+        let place = Position(i64::try_from(place & (u64::MAX >> 2)).ok()?);
+        let at = Timestamp(i64::try_from(micros).ok()?);
+        (Self::of(place, at) == self).then_some((place, at))
+    }
+}
+
+impl EventId {
+    /// The id of the event at a place.
+    #[must_use]
+    pub fn of(place: Position, created_at: Timestamp) -> Self {
+        Self(name_of(place, created_at))
+    }
+}
 
 /// A delegation's id as its caller knows it: a UUID that Baton minted, or any text that an agent recorded (contract §4.3).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -184,6 +220,18 @@ mod tests {
         }
         assert_eq!(WorkspaceId::parse(""), None);
         assert_eq!(WorkspaceId::parse(&plain[1..]), None);
+    }
+
+    #[test]
+    fn the_id_of_a_row_says_where_it_is() {
+        for (place, at) in [(0, 0), (1, 1_764_325_353_999_999), (i64::MAX >> 1, 1 << 52)] {
+            let id = ActivityId::of(Position(place), Timestamp(at));
+            assert_eq!(id.place(), Some((Position(place), Timestamp(at))));
+            assert_eq!(id.0.get_version_num(), 8);
+            assert!(id < ActivityId::of(Position(place), Timestamp(at + 1)));
+        }
+        assert_eq!(ActivityId::mint().place(), None);
+        assert_eq!(ActivityId(Uuid::nil()).place(), None);
     }
 
     #[test]

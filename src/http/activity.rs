@@ -182,7 +182,7 @@ fn row(body: &[u8], workspace: WorkspaceId) -> Result<FeedRow, ApiError> {
             .ok_or_else(|| Fault::new("target_id", "is not a UUID").under(INVALID_BODY))
     });
     Ok(FeedRow {
-        id: ActivityId::mint(),
+        id: Some(ActivityId::mint()),
         workspace,
         activity_type,
         source: Some(workspace),

@@ -195,7 +195,7 @@ fn notice(workspace: WorkspaceId, message: &str, attachments: &[Value]) -> FeedR
         members.insert("parts".to_owned(), parts.collect());
     }
     FeedRow {
-        id: ActivityId::mint(),
+        id: Some(ActivityId::mint()),
         workspace,
         activity_type: ActivityType::A2aReceive,
         source: None,

@@ -16,7 +16,7 @@ use super::waiting;
 use super::workspace_fields::{Named, check_specific, max_concurrent_tasks};
 use crate::auth::Principal;
 use crate::clock;
-use crate::domain::{EventId, EventName, FeedEvent, Json, Workspace, WorkspaceId, WorkspaceStatus};
+use crate::domain::{EventName, FeedEvent, Json, Workspace, WorkspaceId, WorkspaceStatus};
 use crate::store::{Error, Reader, WorkspacePatch, Write, Written};
 
 const INVALID_ID: ApiError = ApiError::Invalid {
@@ -333,7 +333,6 @@ fn confirmation(below: &[Workspace]) -> Value {
 /// An event that is recorded for a workspace.
 pub(crate) fn event(workspace: WorkspaceId, name: EventName, payload: &Value) -> FeedEvent {
     FeedEvent {
-        id: EventId::mint(),
         name,
         workspace,
         payload: Json::from(payload),

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 fn row(workspace: WorkspaceId, status: &str) -> Write {
     Write::Log(Box::new(FeedRow {
-        id: ActivityId::mint(),
+        id: Some(ActivityId::mint()),
         workspace,
         activity_type: ActivityType::AgentLog,
         source: None,

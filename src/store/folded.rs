@@ -294,7 +294,6 @@ fn show<'a>(statement: Statement<'a>, shown: &'a Shown<'a>, moves: bool) -> Stat
     let others = columns!(
         events,
         structure_events {
-            id: id,
             event_type: event_type,
             workspace_id: workspace_id,
             payload: payload,
@@ -320,7 +319,6 @@ fn show_rows<'a>(statement: Statement<'a>, shown: &'a Shown<'a>, moves: bool) ->
     let others = columns!(
         rows,
         activity_logs {
-            id: id,
             workspace_id: workspace_id,
             activity_type: activity_type,
             source_id: source_id,
@@ -336,6 +334,7 @@ fn show_rows<'a>(statement: Statement<'a>, shown: &'a Shown<'a>, moves: bool) ->
             created_at: created_at,
         }
     );
+    let named = seldom_columns!(rows, activity_logs { id: id });
     let of = Column::new::<Nullable<Integer>, _>("delegation_number", shown.of.iter());
     let of = moves.then(|| of.within("given.numbers[", "]"));
     let from = if moves {
@@ -343,7 +342,12 @@ fn show_rows<'a>(statement: Statement<'a>, shown: &'a Shown<'a>, moves: bool) ->
     } else {
         " FROM place)"
     };
-    let all: Vec<Column<'_>> = [place].into_iter().chain(others).chain(of).collect();
+    let all: Vec<Column<'_>> = [place]
+        .into_iter()
+        .chain(others)
+        .chain(named)
+        .chain(of)
+        .collect();
     statement
         .text(", feed AS (INSERT INTO activity_logs (")
         .names(&all)

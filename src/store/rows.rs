@@ -246,7 +246,7 @@ pub(crate) fn read_token((id, prefix, created_at, last_used_at): TokenTuple) -> 
 #[derive(Insertable, Debug)]
 #[diesel(table_name = activity_logs, treat_none_as_default_value = false)]
 pub(crate) struct ActivityRow<'a> {
-    pub(crate) id: Id,
+    pub(crate) id: Option<Id>,
     pub(crate) seq: i64,
     pub(crate) workspace_id: Id,
     pub(crate) activity_type: &'static str,
@@ -269,7 +269,7 @@ impl<'a> ActivityRow<'a> {
     pub(crate) fn of(row: &'a FeedRow, of: Option<Position>, position: Position) -> Self {
         let ending = row.method.as_deref() == Some(METHOD_DELEGATE_RESULT);
         Self {
-            id: Id(row.id.0),
+            id: row.id.map(|id| Id(id.0)),
             seq: position.0,
             workspace_id: Id(row.workspace.0),
             activity_type: row.activity_type.as_str(),
@@ -310,7 +310,7 @@ impl ActivityRow<'_> {
 #[diesel(table_name = activity_logs)]
 pub(crate) struct ActivityRead {
     seq: i64,
-    id: Id,
+    id: Option<Id>,
     workspace_id: Id,
     activity_type: String,
     source_id: Option<Id>,
@@ -360,9 +360,13 @@ impl ActivityRead {
             }
             _ => (self.status, self.error_detail),
         };
+        let (position, created_at) = (Position(self.seq), self.created_at.into());
         ActivityView {
-            position: Position(self.seq),
-            id: ActivityId(self.id.0),
+            position,
+            id: self.id.map_or_else(
+                || ActivityId::of(position, created_at),
+                |id| ActivityId(id.0),
+            ),
             workspace: WorkspaceId(self.workspace_id.0),
             activity_type: self.activity_type,
             source: self.source_id.map(|id| WorkspaceId(id.0)),
@@ -375,7 +379,7 @@ impl ActivityRead {
             duration_ms: self.duration_ms,
             status,
             error_detail,
-            created_at: self.created_at.into(),
+            created_at,
             unfetched,
         }
     }
@@ -385,7 +389,6 @@ impl ActivityRead {
 #[derive(Insertable, Debug)]
 #[diesel(table_name = structure_events, treat_none_as_default_value = false)]
 pub(crate) struct EventRow {
-    pub(crate) id: Id,
     pub(crate) seq: i64,
     pub(crate) event_type: &'static str,
     pub(crate) workspace_id: Option<Id>,
@@ -396,7 +399,6 @@ pub(crate) struct EventRow {
 impl EventRow {
     pub(crate) fn of(event: &FeedEvent, position: Position) -> Self {
         Self {
-            id: Id(event.id.0),
             seq: position.0,
             event_type: event.name.as_str(),
             workspace_id: Some(Id(event.workspace.0)),
@@ -418,7 +420,6 @@ impl EventRow {
 #[diesel(table_name = structure_events)]
 pub(crate) struct EventRead {
     seq: i64,
-    id: Id,
     event_type: String,
     workspace_id: Option<Id>,
     payload: Option<J>,
@@ -427,13 +428,14 @@ pub(crate) struct EventRead {
 
 impl From<EventRead> for EventView {
     fn from(row: EventRead) -> Self {
+        let (position, created_at) = (Position(row.seq), row.created_at.into());
         Self {
-            position: Position(row.seq),
-            id: EventId(row.id.0),
+            position,
+            id: EventId::of(position, created_at),
             name: row.event_type,
             workspace: row.workspace_id.map(|id| WorkspaceId(id.0)),
             payload: row.payload.map(Into::into),
-            created_at: row.created_at.into(),
+            created_at,
         }
     }
 }

@@ -50,8 +50,8 @@ tables! {
         last_used_at -> Nullable<DbTs>,
         revoked_at -> Nullable<DbTs>,
     }
-    activity_logs (id) {
-        id -> DbUuid,
+    activity_logs (seq) {
+        id -> Nullable<DbUuid>,
         seq -> BigInt,
         workspace_id -> DbUuid,
         activity_type -> Text,
@@ -71,7 +71,6 @@ tables! {
     }
     structure_events (seq) {
         seq -> BigInt,
-        id -> DbUuid,
         event_type -> Text,
         workspace_id -> Nullable<DbUuid>,
         payload -> Nullable<DbJson>,

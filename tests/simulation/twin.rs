@@ -313,9 +313,18 @@ impl Twins {
             limit: 10_000,
         };
         let real = self.read(move |reader| reader.activity(&filter));
-        let real: Vec<_> = real.iter().map(|row| (row.position, row.id)).collect();
+        let real: Vec<_> = real
+            .iter()
+            .map(|row| (row.id, row.method.as_deref(), row.response_body.as_ref()))
+            .collect();
         let model = self.model.feed_of(workspace, Position(0));
-        let model: Vec<_> = model.map(|(position, row)| (position, row.id)).collect();
+        let model: Vec<_> = model
+            .map(|(position, row)| {
+                let placed = ActivityId::of(position, row.created_at);
+                let (method, response) = (row.method.as_deref(), row.response_body.as_ref());
+                (row.id.unwrap_or(placed), method, response)
+            })
+            .collect();
         assert_eq!(real, model);
         let acknowledged = self.model.acknowledged.get(&workspace).copied();
         let real = self.read(move |reader| reader.acknowledged(workspace));

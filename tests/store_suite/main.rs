@@ -60,6 +60,7 @@ suite! {
     feed {
         rows_of_one_instant_page_without_loss,
         filters_hold_together,
+        a_row_is_found_by_its_place,
         the_delegate_row_shows_where_the_delegation_stands,
         positions_follow_commits,
         acknowledgements_only_grow,

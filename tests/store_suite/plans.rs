@@ -175,10 +175,10 @@ fn fill(store: &TestStore) -> (WorkspaceId, Terms) {
                  delegation_id, number, created_at FROM delegations WHERE standing <> 'live'"
         ));
     }
-    store.sql(&format!(
-        "INSERT INTO structure_events (seq, id, event_type, workspace_id, created_at) \
-         SELECT 1000000 - number, {uuid}, 'X', caller_id, created_at FROM delegations WHERE number < 0"
-    ));
+    store.sql(
+        "INSERT INTO structure_events (seq, event_type, workspace_id, created_at) \
+         SELECT 1000000 - number, 'X', caller_id, created_at FROM delegations WHERE number < 0",
+    );
     if store.engine == Engine::Postgres {
         store.sql("VACUUM ANALYZE");
     }
@@ -260,7 +260,8 @@ const OF_ALL: &[&str] = &[
     "INTEGER PRIMARY KEY",
 ];
 const BY_TYPE: &[&str] = &["activity_logs_feed_by_type"];
-const BY_ID: &[&str] = &["activity_logs_pkey", "sqlite_autoindex_activity_logs_1"];
+const BY_ID: &[&str] = &["activity_logs_id"];
+const BY_PLACE: &[&str] = &["activity_logs_feed_by_type", "INTEGER PRIMARY KEY"];
 const EVENTS: &[&str] = &[
     "structure_events_by_seq_pkey",
     "INTEGER PRIMARY KEY",
@@ -307,6 +308,8 @@ fn reads_of_lists(own: WorkspaceId) -> Vec<Case> {
 fn reads_of_the_feed(own: WorkspaceId) -> Vec<Case> {
     let (row, inbox) = (ActivityId::mint(), Some("a2a_receive"));
     let position = body(move |reader| reader.activity_position(own, row));
+    let placed = ActivityId::of(Position(7), Timestamp(7));
+    let by_place = body(move |reader| reader.activity_position(own, placed));
     let newest = body(|reader| reader.recent_events(None, 50));
     let later = body(|reader| reader.events_after(None, Position(7), 50));
     let own_newest = body(move |reader| reader.recent_events(Some(own), 50));
@@ -318,6 +321,7 @@ fn reads_of_the_feed(own: WorkspaceId) -> Vec<Case> {
         case("inbox", BY_TYPE, feed(own, inbox, None)),
         case("inbox after a place", BY_TYPE, feed(own, inbox, Some(7))),
         case("activity_position", BY_ID, position),
+        case("activity_position by place", BY_PLACE, by_place),
         case("recent_events", EVENTS, newest),
         case("events_after", EVENTS, later),
         case("recent_events of one", OWN_EVENTS, own_newest),

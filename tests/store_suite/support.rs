@@ -349,7 +349,7 @@ pub(crate) fn begun(store: &TestStore) -> Terms {
 
 pub(crate) fn log_row(workspace: WorkspaceId) -> FeedRow {
     FeedRow {
-        id: ActivityId::mint(),
+        id: Some(ActivityId::mint()),
         workspace,
         activity_type: ActivityType::AgentLog,
         source: None,
@@ -400,7 +400,6 @@ pub(crate) fn number(store: &TestStore, key: &DelegationKey) -> Option<Position>
 
 pub(crate) fn event(workspace: WorkspaceId) -> FeedEvent {
     FeedEvent {
-        id: EventId::mint(),
         name: EventName::WorkspaceOnline,
         workspace,
         payload: Json(Arc::from("{}")),

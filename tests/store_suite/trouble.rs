@@ -359,8 +359,14 @@ pub(crate) fn a_migration_keeps_what_is_there(store: &TestStore) {
         Engine::Sqlite => "sqlite",
         Engine::Postgres => "postgres",
     };
-    for file in ["down.sql", "up.sql"] {
-        let path = format!("migrations/{engine}/0005_changed_in_place/{file}");
+    let (last, before_it) = ("0006_ids_of_places", "0005_changed_in_place");
+    for (step, file) in [
+        (last, "down.sql"),
+        (before_it, "down.sql"),
+        (before_it, "up.sql"),
+        (last, "up.sql"),
+    ] {
+        let path = format!("migrations/{engine}/{step}/{file}");
         store.sql(&std::fs::read_to_string(path).unwrap());
     }
     assert_eq!(seen(), before);

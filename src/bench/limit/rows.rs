@@ -6,7 +6,6 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 use diesel::sqlite::Sqlite;
 use diesel::{QueryResult, RunQueryDsl};
-use uuid::Uuid;
 
 use crate::bench::database::{Column, Connection, Texts};
 use crate::bench::history::{Original, caller_of, delegation_of};
@@ -114,7 +113,6 @@ impl Writing {
         let rows = originals.iter().zip(0_u64..).map(|(original, index)| {
             let place = self.place + number * PLACES + offset + index;
             Row {
-                id: Uuid::now_v7().to_string(),
                 place: i64::try_from(place).unwrap_or(i64::MAX),
                 caller: caller_of(number),
                 delegation: delegation.clone(),
@@ -129,7 +127,6 @@ impl Writing {
 
 /// What differs from the original.
 struct Row {
-    id: String,
     place: i64,
     caller: String,
     delegation: String,
@@ -152,7 +149,7 @@ const fn alias(database: &Connection, keys_only: bool) -> &'static str {
         (Connection::Sqlite(_), _) => ") AS n",
         (Connection::Postgres(_), true) => ") AS n(caller, delegation)",
         (Connection::Postgres(_), false) => {
-            ") AS n(caller, delegation, id, place, kind, request, response)"
+            ") AS n(caller, delegation, place, kind, request, response)"
         }
     }
 }
@@ -167,7 +164,6 @@ fn insert(
     let columns = database.columns(table)?;
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
     let value = |Column { name, .. }: &Column| match name.as_str() {
-        "id" => "n.id".to_owned(),
         "seq" => "n.place".to_owned(),
         "delegation_number" => format!("{start} + (n.place - {start}) / {PLACES}"),
         "workspace_id" | "source_id" => {
@@ -284,8 +280,6 @@ impl QueryFragment<Sqlite> for Bound<'_, &Row> {
         out.push_sql(" AS delegation");
         if !statement.keys_only {
             out.push_sql(", ");
-            out.push_bind_param::<Text, _>(&rows.id)?;
-            out.push_sql(" AS id, ");
             out.push_bind_param::<BigInt, _>(&rows.place)?;
             out.push_sql(" AS place, ");
             out.push_bind_param::<Text, _>(&rows.kind)?;
@@ -303,7 +297,6 @@ impl QueryFragment<Sqlite> for Bound<'_, &Row> {
 struct Arrays {
     callers: Vec<String>,
     delegations: Vec<String>,
-    ids: Vec<String>,
     places: Vec<i64>,
     kinds: Vec<String>,
     requests: Vec<Option<String>>,
@@ -316,7 +309,6 @@ impl Arrays {
         Self {
             callers: texts(|row| &row.caller),
             delegations: texts(|row| &row.delegation),
-            ids: texts(|row| &row.id),
             places: rows.iter().map(|row| row.place).collect(),
             kinds: texts(|row| &row.kind),
             requests: rows.iter().map(|row| row.request.clone()).collect(),
@@ -334,8 +326,6 @@ impl QueryFragment<Pg> for Bound<'_, Arrays> {
         out.push_bind_param::<Array<Text>, _>(&rows.delegations)?;
         if !statement.keys_only {
             out.push_sql(", ");
-            out.push_bind_param::<Array<Text>, _>(&rows.ids)?;
-            out.push_sql("::uuid[], ");
             out.push_bind_param::<Array<BigInt>, _>(&rows.places)?;
             out.push_sql(", ");
             out.push_bind_param::<Array<Text>, _>(&rows.kinds)?;

@@ -136,12 +136,20 @@ macro_rules! read_feed {
                 workspace: WorkspaceId,
                 id: ActivityId,
             ) -> Result<Option<Position>, Error> {
-                let position: Option<i64> = activity_logs::table
-                    .find(Id(id.0))
-                    .filter(activity_logs::workspace_id.eq(Id(workspace.0)))
-                    .select(activity_logs::seq)
-                    .first(conn)
-                    .optional()?;
+                use activity_logs::{activity_type, created_at, seq, workspace_id};
+                let own = activity_logs::table
+                    .filter(workspace_id.eq(Id(workspace.0)))
+                    .select(seq)
+                    .into_boxed::<$Db>();
+                let query = match id.place() {
+                    Some((place, at)) => own
+                        .filter(activity_type.eq_any(words()))
+                        .filter(seq.eq(place.0))
+                        .filter(created_at.eq(Ts::from(at)))
+                        .filter(activity_logs::id.is_null()),
+                    None => own.filter(activity_logs::id.eq(Id(id.0))),
+                };
+                let position: Option<i64> = query.first(conn).optional()?;
                 Ok(position.map(Position))
             }
 

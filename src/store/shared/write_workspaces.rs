@@ -44,7 +44,7 @@ macro_rules! write_workspaces {
                 }
                 if batch.is_careful() {
                     let stored: Option<i64> = activity_logs::table
-                        .find(Id(row.id.0))
+                        .filter(activity_logs::id.eq(row.id.map(|id| Id(id.0))))
                         .select(activity_logs::seq)
                         .first(conn)
                         .optional()?;
