@@ -54,10 +54,11 @@ pub async fn run(options: BenchOptions, config: &Config) -> anyhow::Result<()> {
 }
 
 async fn measure_all(options: &BenchOptions, config: &Config) -> anyhow::Result<()> {
-    let mut reports = Vec::new();
+    let (mut reports, mut left) = (Vec::new(), Vec::new());
     for name in &options.workloads {
-        reports.extend(measure(*name, options, config).await?);
+        reports.extend(measure(*name, options, config, &mut left).await?);
     }
+    drop(left);
     if options.limit {
         reports.extend(limit::measure(options, config).await?);
     }
@@ -83,10 +84,12 @@ struct Stand {
     report: Report,
 }
 
+/// With a past, servers are left to the next workload.
 async fn measure(
     name: WorkloadName,
     options: &BenchOptions,
     config: &Config,
+    left: &mut Vec<Rig>,
 ) -> anyhow::Result<Vec<Report>> {
     match name {
         WorkloadName::Waiting | WorkloadName::Queued => {
@@ -98,7 +101,9 @@ async fn measure(
     }
     let mut stands = Vec::new();
     for kind in kinds(name, options) {
-        stands.push(Stand::set_up(kind, name, options, config).await?);
+        let place = left.iter().position(|rig| rig.kind == kind);
+        let rig = place.map(|place| left.swap_remove(place));
+        stands.push(Stand::set_up(kind, name, options, config, rig).await?);
     }
     for stand in &mut stands {
         stand.warm_up(options).await?;
@@ -110,7 +115,9 @@ async fn measure(
     }
     let mut reports = Vec::new();
     for stand in stands {
-        reports.push(stand.audited().await?);
+        let (report, rig) = stand.audited().await?;
+        reports.push(report);
+        left.extend(rig.filter(|_| options.history > 0));
     }
     if let [server, yardstick] = reports.as_slice()
         && let Some(ratio) = report::ratio(server, yardstick)
@@ -160,10 +167,14 @@ impl Stand {
         name: WorkloadName,
         options: &BenchOptions,
         config: &Config,
+        left: Option<Rig>,
     ) -> anyhow::Result<Self> {
         let sight = Rc::new(Sight::new()?);
         let agents = agents(name, options, &sight).await?;
-        let rig = Rc::new(Rig::set_up(kind, options, config, &agents).await?);
+        let rig = Rc::new(match left {
+            Some(rig) => rig.again(&agents).await?,
+            None => Rig::set_up(kind, options, config, &agents).await?,
+        });
         let own = rig.server.own.as_ref();
         let before = own
             .map(|own| Stock::take(kind, &mut own.database.open()?))
@@ -185,12 +196,15 @@ impl Stand {
         })
     }
 
-    /// The report, with what the audit finds, shown.
-    async fn audited(mut self) -> anyhow::Result<Report> {
-        let complaints = audit::audit(&self.rig, self.before.as_ref()).await?;
-        self.report.complaints = Some(complaints);
-        print!("{}", self.report.text());
-        Ok(self.report)
+    /// The report, with what the audit finds, shown; and the server.
+    async fn audited(self) -> anyhow::Result<(Report, Option<Rig>)> {
+        let Self {
+            rig, mut report, ..
+        } = self;
+        report.complaints = Some(audit::audit(&rig, self.before.as_ref()).await?);
+        print!("{}", report.text());
+        drop(self.workload);
+        Ok((report, Rc::into_inner(rig)))
     }
 
     async fn warm_up(&self, options: &BenchOptions) -> anyhow::Result<()> {

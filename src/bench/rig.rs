@@ -46,6 +46,8 @@ impl Book {
 pub(super) struct Rig {
     pub(super) kind: Kind,
     pub(super) server: Server,
+    /// The workspace above all others.
+    root: String,
     pub(super) seats: Vec<Seat>,
     /// Where recorded delegations are said to go.
     pub(super) bystander: String,
@@ -64,44 +66,63 @@ impl Rig {
         let server = Server::start(kind, options, config)?;
         let admin = http::bearer(&server.admin_token)?;
         let mut connection = Connection::to(server.address);
-        let root = create(&mut connection, &admin, json!({"name": "bench"})).await?;
-        let mut member = async |name: String, url: Option<&str>| {
-            let mut body = json!({"name": name, "parent_id": root.id, "url": url});
-            if let (Some(_), Some(at_once), Some(members)) =
-                (url, agents.at_once, body.as_object_mut())
-            {
-                members.insert("max_concurrent_tasks".to_owned(), at_once.into());
-            }
+        let root = create(&mut connection, &admin, json!({"name": "bench"}))
+            .await?
+            .id;
+        let mut member = async |name: String| {
+            let body = json!({"name": name, "parent_id": root});
             create(&mut connection, &admin, body).await
         };
-        let bystander = member("bystander".to_owned(), None).await?.id;
-        let mut targets = Vec::new();
-        for (number, url) in agents.urls.iter().enumerate() {
-            targets.push(member(format!("target {number}"), Some(url)).await?.id);
-        }
+        let bystander = member("bystander".to_owned()).await?.id;
         let mut seats = Vec::new();
         for number in 0..options.workspaces {
-            seats.push(member(format!("caller {number}"), None).await?);
+            seats.push(member(format!("caller {number}")).await?);
         }
-        let books = RefCell::new(vec![Book::default(); seats.len()]);
         let mut rig = Self {
             kind,
             server,
+            root,
             seats,
             bystander,
-            targets,
-            books,
+            targets: Vec::new(),
+            books: RefCell::default(),
         };
+        rig.open_books(agents).await?;
         if options.history > 0 {
             let original = create(
                 &mut connection,
                 &admin,
-                json!({"name": "past", "parent_id": root.id}),
+                json!({"name": "past", "parent_id": rig.root}),
             )
             .await?;
             rig.give_a_past(options, &original).await?;
         }
         Ok(rig)
+    }
+
+    /// The same for another workload, by a server that is started again: to make a past takes longer than a workload.
+    pub(super) async fn again(mut self, agents: &Agents) -> anyhow::Result<Self> {
+        self.server.while_stopped(|_| Ok(()))?;
+        self.open_books(agents).await?;
+        Ok(self)
+    }
+
+    /// Nothing is promised yet; these agents are delegated to.
+    async fn open_books(&mut self, agents: &Agents) -> anyhow::Result<()> {
+        self.books = RefCell::new(vec![Book::default(); self.seats.len()]);
+        self.targets.clear();
+        let admin = http::bearer(&self.server.admin_token)?;
+        let mut connection = Connection::to(self.server.address);
+        for (number, url) in agents.urls.iter().enumerate() {
+            let mut body =
+                json!({"name": format!("target {number}"), "parent_id": self.root, "url": url});
+            if let (Some(at_once), Some(members)) = (agents.at_once, body.as_object_mut()) {
+                members.insert("max_concurrent_tasks".to_owned(), at_once.into());
+            }
+            let target = create(&mut connection, &admin, body).await?;
+            self.targets.push(target.id);
+        }
+        Ok(())
     }
 
     /// Fills the database with copies of one finished delegation.

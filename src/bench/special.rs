@@ -48,7 +48,7 @@ pub(super) async fn waiting(
     options: &BenchOptions,
     config: &Config,
 ) -> anyhow::Result<Vec<Report>> {
-    let mut stand = Stand::set_up(Kind::Baton, name, options, config).await?;
+    let mut stand = Stand::set_up(Kind::Baton, name, options, config, None).await?;
     let rig = Rc::clone(&stand.rig);
     let before = resident_kib(&rig)?;
     let begun = Instant::now();
@@ -86,7 +86,7 @@ pub(super) async fn waiting(
     }
     stand.report.refusal = stand.report.refusal.take().or(tally.complaint);
     stand.report.runs.push(figures);
-    Ok(vec![stand.audited().await?])
+    Ok(vec![stand.audited().await?.0])
 }
 
 /// How others fare.
@@ -144,7 +144,7 @@ pub(super) async fn overload(
     config: &Config,
 ) -> anyhow::Result<Vec<Report>> {
     let name = WorkloadName::Overload;
-    let mut stand = Stand::set_up(Kind::Baton, name, options, config).await?;
+    let mut stand = Stand::set_up(Kind::Baton, name, options, config, None).await?;
     let rig = Rc::clone(&stand.rig);
     stand.warm_up(options).await?;
     stand.run(options).await?;
@@ -179,7 +179,7 @@ pub(super) async fn overload(
     figures.add("resident_after_mib", resident_kib(&rig)? / 1024.0);
     stand.report.runs.push(figures);
     stand.report.refusal = stand.report.refusal.take().or(tally.complaint);
-    Ok(vec![stand.audited().await?])
+    Ok(vec![stand.audited().await?.0])
 }
 
 /// The whole part of a rate.
