@@ -18,18 +18,18 @@ pub struct AdminToken {
 }
 
 impl AdminToken {
-    /// Takes the given token, or the one in `file`, which is made at the first start.
+    /// Takes the given token, or the one in the file for it, which is made at the first start.
     ///
     /// # Errors
     /// When the file can be neither read nor made, or others may read it.
-    pub fn obtain(config: &Config, file: PathBuf) -> anyhow::Result<Self> {
-        let given = config.admin_token.trim();
-        if !given.is_empty() {
+    pub fn obtain(config: &Config) -> anyhow::Result<Self> {
+        if let Some(given) = given(config) {
             return Ok(Self {
                 secret: given.to_owned(),
                 file: None,
             });
         }
+        let file = file(config);
         let secret = read_or_mint(&file).with_context(|| {
             format!("the admin token in {} (or set ADMIN_TOKEN)", file.display())
         })?;
@@ -56,6 +56,24 @@ impl AdminToken {
     pub fn reveal(&self) -> &str {
         &self.secret
     }
+}
+
+/// The admin token of a server with this configuration, if one was given, or if it is this machine's and has been started
+/// here before.
+#[must_use]
+pub fn known(config: &Config, is_here: bool) -> Option<String> {
+    let kept = || is_here.then(|| read(&file(config)).ok()).flatten();
+    given(config).map(ToOwned::to_owned).or_else(kept)
+}
+
+fn given(config: &Config) -> Option<&str> {
+    Some(config.admin_token.trim()).filter(|token| !token.is_empty())
+}
+
+/// Where the token is kept when none is given: beside an SQLite database, else in the working directory.
+fn file(config: &Config) -> PathBuf {
+    let database = config.database_url.strip_prefix("sqlite://");
+    PathBuf::from(format!("{}.admin-token", database.unwrap_or("baton")))
 }
 
 fn read_or_mint(file: &Path) -> anyhow::Result<String> {
@@ -103,9 +121,15 @@ mod tests {
     #[test]
     fn a_minted_token_stays_the_same_and_is_its_owners_alone() {
         let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("token");
-        let minted = AdminToken::obtain(&config(&[]), file.clone()).unwrap();
-        let again = AdminToken::obtain(&config(&[]), file.clone()).unwrap();
+        let database = format!("sqlite://{}", directory.path().join("x.db").display());
+        let here = config(&["--database-url", &database]);
+        assert_eq!(known(&here, true), None);
+        let minted = AdminToken::obtain(&here).unwrap();
+        let again = AdminToken::obtain(&here).unwrap();
+        assert_eq!(known(&here, true).as_deref(), Some(minted.reveal()));
+        assert_eq!(known(&here, false), None);
+        let file = directory.path().join("x.db.admin-token");
+        assert_eq!(minted.file(), Some(&*file));
         assert_eq!(minted.reveal(), again.reveal());
         assert_eq!(minted.reveal().len(), 43);
         assert_eq!(
@@ -114,8 +138,8 @@ mod tests {
         );
 
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(AdminToken::obtain(&config(&[]), file.clone()).is_err());
-        let given = AdminToken::obtain(&config(&["--admin-token", "given"]), file).unwrap();
+        assert!(AdminToken::obtain(&here).is_err());
+        let given = AdminToken::obtain(&config(&["--admin-token", "given"])).unwrap();
         assert_eq!((given.reveal(), given.file()), ("given", None));
     }
 }

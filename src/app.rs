@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,7 +65,7 @@ impl App {
             .with_context(|| format!("cannot listen on {wanted} (HOST, PORT)"))?;
         let address = listener.local_addr()?;
         let (store, lease) = open_store(&config).await?;
-        let admin_token = AdminToken::obtain(&config, admin_token_path(&config))?;
+        let admin_token = AdminToken::obtain(&config)?;
         let guard = TargetGuard::new(config.target_allow.clone());
         let events = EventHub::default();
         let liveness = Liveness::default();
@@ -383,15 +382,6 @@ fn start_pruning(config: &Config, store: &Store, persistence: &Persistence, live
         retention,
         move || liveness.tick("retention"),
     ));
-}
-
-/// Where the admin token is kept when none is given: beside an SQLite database, else in the working directory.
-fn admin_token_path(config: &Config) -> PathBuf {
-    let database = config
-        .database_url
-        .strip_prefix("sqlite://")
-        .unwrap_or("baton");
-    PathBuf::from(format!("{database}.admin-token"))
 }
 
 /// A database's address without its password.

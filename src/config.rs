@@ -8,8 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 mod bench;
+mod client;
 
 pub use bench::{AgentKind, BenchOptions, Reader, WorkloadName};
+pub use client::{Access, Acting, ClientCommand, DelegateOptions, TokenCommand, WorkspaceCommand};
 
 /// Durable delegation between AI agents.
 #[derive(Parser, Clone, Debug)]
@@ -19,7 +21,7 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
     /// How.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Server")]
     pub config: Config,
 }
 
@@ -35,6 +37,9 @@ pub enum Command {
     /// The yardstick of `bench --baseline`.
     #[command(hide = true)]
     BenchBaseline,
+    /// What is asked of a running server.
+    #[command(flatten)]
+    Client(ClientCommand),
 }
 
 /// How logs are written.

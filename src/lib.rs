@@ -16,14 +16,16 @@
 //! HTTP GET  ─▶ store::Reader, a small pool that never waits for the writer
 //! ```
 //!
-//! Modules import only leftwards: `domain, clock, faults, liveness` → `config, limits, telemetry` → `store` →
-//! `auth, dispatch, events, persistence` → `delegation` → `http` → `admin_token, app` → `demo, bench`. `tests/tidy.rs` holds
+//! Modules import only leftwards: `domain, clock, faults, liveness` → `client, config, limits, telemetry` → `store` →
+//! `auth, dispatch, events, persistence` → `delegation` → `http` → `admin_token, app` → `demo, bench, cli`. `tests/tidy.rs` holds
 //! them to it. See `docs/ARCHITECTURE.md` for the longer story, and `docs/adr` for the reasons.
 
 pub mod admin_token;
 pub mod app;
 pub mod auth;
 pub mod bench;
+pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod delegation;

@@ -1,10 +1,11 @@
 //! The binary: reads the configuration, starts the parts, waits for the signal to stop.
 
 use std::io::Write as _;
+use std::process::ExitCode;
 
 use baton::app::App;
 use baton::config::{Cli, Command};
-use baton::{bench, demo, limits, telemetry};
+use baton::{bench, cli, demo, limits, telemetry};
 use clap::Parser as _;
 
 /// Most of what is allocated for a request is given back on another thread, which the system's allocator is slow at.
@@ -14,22 +15,31 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Threads for what blocks at the start, and for the reads of what runs in the background.
 const BLOCKING: usize = 2;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
+    let command = match cli.command.unwrap_or(Command::Serve) {
+        Command::Client(command) => {
+            let run = cli::run(command, &cli.config);
+            return Ok(actix_web::rt::System::new().block_on(run).into());
+        }
+        command => command,
+    };
     let metrics = telemetry::start(&cli.config)?;
     limits::raise_open_files();
     let runtime = limits::runtime(BLOCKING)?;
     actix_web::rt::System::with_tokio_rt(|| runtime).block_on(async move {
-        match cli.command.unwrap_or(Command::Serve) {
+        match command {
             Command::Serve => {
                 let app = App::start(cli.config, metrics).await?;
                 // Whoever started it may not read on; that is no reason not to serve.
                 let _shown = writeln!(std::io::stdout(), "{}", app.banner());
-                app.run_until(limits::stop_signal()?).await
+                app.run_until(limits::stop_signal()?).await?;
             }
-            Command::Demo => demo::run(cli.config, metrics).await,
-            Command::Bench(options) => bench::run(*options, &cli.config).await,
-            Command::BenchBaseline => bench::serve_baseline(&cli.config).await,
+            Command::Demo => demo::run(cli.config, metrics).await?,
+            Command::Bench(options) => bench::run(*options, &cli.config).await?,
+            Command::BenchBaseline => bench::serve_baseline(&cli.config).await?,
+            Command::Client(_) => {}
         }
+        Ok(ExitCode::SUCCESS)
     })
 }

@@ -64,6 +64,16 @@ pub(super) fn fill(
         database.execute("COMMIT")?;
         first = last + 1;
     }
+    Ok(())
+}
+
+/// Leaves a database, whose server was killed, as one that was at rest for long: what was killed counts no more as a
+/// node, and nothing is left to be tidied up.
+pub(super) fn settle(database: &mut Connection) -> anyhow::Result<()> {
+    if !database.columns("nodes")?.is_empty() {
+        database.execute("UPDATE nodes SET expires_at = started_at")?;
+        database.execute("UPDATE feed_position SET nodes = 0")?;
+    }
     match database {
         Connection::Sqlite(_) => database.execute("ANALYZE; PRAGMA wal_checkpoint(TRUNCATE);"),
         Connection::Postgres(_) => {
@@ -177,6 +187,11 @@ pub(super) fn caller_of(number: u64) -> String {
     format!("{:08x}{CALLER}", number % STRANGERS)
 }
 
+/// What gives a copy of a row of `t` an id of its own, if that has one.
+pub(super) fn fresh_id(database: &Connection) -> String {
+    Language::of(database).fresh_id()
+}
+
 /// How a database says things.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Language {
@@ -222,7 +237,7 @@ impl Language {
         let Column { name, kind } = column;
         let Original { caller, id } = original;
         match (name.as_str(), places) {
-            ("id", _) => format!("CASE WHEN t.id IS NOT NULL THEN {} END", self.fresh_id()),
+            ("id", _) => self.fresh_id(),
             ("delegation_id", _) => self.delegation(),
             ("seq" | "number" | "delegation_number", Some(places)) => {
                 let Places {
@@ -249,14 +264,16 @@ impl Language {
         }
     }
 
-    const fn fresh_id(self) -> &'static str {
-        match self {
+    /// An id for a copy of a row of `t`, if that has one.
+    fn fresh_id(self) -> String {
+        let id = match self {
             Self::Sqlite => {
                 "lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) \
                  || '-8' || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))"
             }
             Self::Postgres => "gen_random_uuid()",
-        }
+        };
+        format!("CASE WHEN t.id IS NOT NULL THEN {id} END")
     }
 
     /// Eight hexadecimal digits of a number, as the beginning of an id.

@@ -84,6 +84,7 @@ fn run(
         one: &live.caller,
     };
     history::fill(&mut connection, live, past)?;
+    history::settle(&mut connection)?;
     let writing = Writing::prepare(&mut connection, ended, to)?;
     let share = (to - from).div_ceil(connections);
     let begun = Instant::now();

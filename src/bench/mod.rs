@@ -91,6 +91,10 @@ async fn measure(
     config: &Config,
     left: &mut Vec<Rig>,
 ) -> anyhow::Result<Vec<Report>> {
+    if is_special(name) {
+        // Nothing else shall run beside these.
+        left.clear();
+    }
     match name {
         WorkloadName::Waiting | WorkloadName::Queued => {
             return special::waiting(name, options, config).await;
@@ -117,7 +121,9 @@ async fn measure(
     for stand in stands {
         let (report, rig) = stand.audited().await?;
         reports.push(report);
-        left.extend(rig.filter(|_| options.history > 0));
+        // What agents leave unanswered would end in the middle of the next workload.
+        let reusable = options.history > 0 && options.agent != AgentKind::Silent;
+        left.extend(rig.filter(|_| reusable));
     }
     if let [server, yardstick] = reports.as_slice()
         && let Some(ratio) = report::ratio(server, yardstick)
@@ -125,6 +131,14 @@ async fn measure(
         println!("  {} times the baseline", format_args!("{ratio:.2}"));
     }
     Ok(reports)
+}
+
+/// Whether a workload looks at the process itself, and has a server of its own.
+const fn is_special(name: WorkloadName) -> bool {
+    matches!(
+        name,
+        WorkloadName::Waiting | WorkloadName::Queued | WorkloadName::Overload | WorkloadName::Idle
+    )
 }
 
 /// The agents that a workload needs.

@@ -102,9 +102,28 @@ impl Rig {
 
     /// The same for another workload, by a server that is started again: to make a past takes longer than a workload.
     pub(super) async fn again(mut self, agents: &Agents) -> anyhow::Result<Self> {
-        self.server.while_stopped(|_| Ok(()))?;
+        self.server
+            .while_stopped(|database| history::settle(&mut database.open()?))?;
+        for seat in &self.seats {
+            self.acknowledge(seat).await?;
+        }
         self.open_books(agents).await?;
         Ok(self)
+    }
+
+    /// Nobody wants to read what was before.
+    async fn acknowledge(&self, seat: &Seat) -> anyhow::Result<()> {
+        let path = format!("/workspaces/{}/activity/ack", seat.id);
+        let acknowledge = Call::post(path, &seat.token, EVERYTHING)?;
+        let answer = Connection::to(self.server.address)
+            .send(&acknowledge)
+            .await?;
+        anyhow::ensure!(
+            answer.is_success(),
+            "an acknowledgement answered {}",
+            answer.status
+        );
+        Ok(())
     }
 
     /// Nothing is promised yet; these agents are delegated to.
@@ -128,8 +147,7 @@ impl Rig {
     /// Fills the database with copies of one finished delegation.
     async fn give_a_past(&mut self, options: &BenchOptions, seat: &Seat) -> anyhow::Result<()> {
         let original = past_of(self, seat, true).await?;
-        let (_, first) = self.seat(0)?;
-        let (one, token) = (first.id.clone(), first.token.clone());
+        let one = self.seat(0)?.1.id.clone();
         self.server.while_stopped(|database| {
             let past = Past {
                 from: 0,
@@ -137,20 +155,11 @@ impl Rig {
                 in_one: options.history_in_one,
                 one: &one,
             };
-            history::fill(&mut database.open()?, &original, past)
+            let mut database = database.open()?;
+            history::fill(&mut database, &original, past)?;
+            history::settle(&mut database)
         })?;
-        // Nobody wants to read it all first.
-        let path = format!("/workspaces/{one}/activity/ack");
-        let acknowledge = Call::post(path, &token, EVERYTHING)?;
-        let answer = Connection::to(self.server.address)
-            .send(&acknowledge)
-            .await?;
-        anyhow::ensure!(
-            answer.is_success(),
-            "an acknowledgement answered {}",
-            answer.status
-        );
-        Ok(())
+        self.acknowledge(self.seat(0)?.1).await
     }
 
     /// The seat whose turn it is.

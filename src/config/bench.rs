@@ -97,7 +97,7 @@ pub enum Reader {
 /// What to measure, and how.
 #[derive(Args, Clone, Debug)]
 pub struct BenchOptions {
-    /// What to put the server to, one after the other, each on an empty database.
+    /// What to put the server to, one after the other, each on an empty database, or all on the one that `--history` fills.
     #[arg(value_enum, default_values = ["update", "record", "delegate", "poll"])]
     pub workloads: Vec<WorkloadName>,
 
@@ -210,8 +210,8 @@ impl BenchOptions {
     }
 }
 
-/// Reads `500ms`, `10s`, `2m`.
-fn duration(text: &str) -> Result<Duration, String> {
+/// Reads `500ms`, `10s`, `2m`, `6h`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
     let unit = text.strip_prefix(digits).unwrap_or_default();
@@ -220,9 +220,10 @@ fn duration(text: &str) -> Result<Duration, String> {
         "ms" => Some(Duration::from_millis(number)),
         "s" => Some(Duration::from_secs(number)),
         "m" => number.checked_mul(60).map(Duration::from_secs),
+        "h" => number.checked_mul(3600).map(Duration::from_secs),
         _ => None,
     });
-    read.ok_or_else(|| format!("{text:?} is no duration, such as 500ms, 10s or 2m"))
+    read.ok_or_else(|| format!("{text:?} is no duration, such as 500ms, 10s, 2m or 6h"))
 }
 
 #[cfg(test)]
@@ -234,7 +235,8 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
-        for bad in ["", "10", "s", "-1s", "1h"] {
+        assert_eq!(duration("6h"), Ok(Duration::from_hours(6)));
+        for bad in ["", "10", "s", "-1s", "1d"] {
             assert!(duration(bad).is_err(), "{bad:?}");
         }
     }

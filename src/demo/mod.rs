@@ -47,7 +47,7 @@ pub async fn run(mut config: Config, metrics: PrometheusHandle) -> anyhow::Resul
     config.target_allow = vec!["127.0.0.0/8".parse()?];
     let app = App::start(config, metrics).await?;
     println!("{}\n", app.banner());
-    let api = Api::new(app.address(), app.admin_token().reveal());
+    let api = Api::new(app.address(), app.admin_token().reveal())?;
     let (stop, stopped) = oneshot::channel::<()>();
     let server = actix_web::rt::spawn(app.run_until(async move {
         // A sender that is gone says the same as one that spoke.
@@ -79,12 +79,12 @@ async fn play(api: &Api) -> anyhow::Result<()> {
         targets.insert(name, workspace.id);
     }
     let started = Instant::now();
-    let lives = actix_web::rt::spawn(watch(api.clone(), caller.clone(), names, started));
+    let lives = actix_web::rt::spawn(watch(caller.clone(), names, started));
     for (target, task) in TASKS {
         let id = targets.get(target).context("a target of the list exists")?;
-        api.delegate(&caller, id, task).await?;
+        caller.delegate(id, task).await?;
     }
-    let replies = collect(api, &caller, started).await?;
+    let replies = collect(&caller, started).await?;
     lives.abort();
     ensure!(
         replies == TASKS.len(),
@@ -102,12 +102,11 @@ async fn play(api: &Api) -> anyhow::Result<()> {
 
 /// Prints each step of each delegation's life as it is committed.
 async fn watch(
-    api: Api,
     caller: api::Seat,
     names: HashMap<String, &'static str>,
     started: Instant,
 ) -> anyhow::Result<()> {
-    api.follow(&caller, |event, data| {
+    let shown = caller.follow(|event, data| {
         let text = |key: &str| data.get(key).and_then(Value::as_str).unwrap_or_default();
         let target = names.get(text("target_id")).copied().unwrap_or("?");
         let (word, detail) = match event {
@@ -122,15 +121,15 @@ async fn watch(
             "{:6.2}s  {id}  {target:<10} {word:<12} {detail}",
             started.elapsed().as_secs_f64()
         );
-    })
-    .await
+    });
+    shown.await
 }
 
 /// Takes replies from the inbox, acknowledging each, until there are as many as tasks.
-async fn collect(api: &Api, caller: &api::Seat, started: Instant) -> anyhow::Result<usize> {
+async fn collect(caller: &api::Seat, started: Instant) -> anyhow::Result<usize> {
     let mut count = 0;
     while count < TASKS.len() {
-        for reply in api.inbox(caller).await? {
+        for reply in caller.inbox().await? {
             count += 1;
             let text = reply
                 .pointer("/request_body/parts/0/text")
@@ -141,7 +140,7 @@ async fn collect(api: &Api, caller: &api::Seat, started: Instant) -> anyhow::Res
                 TASKS.len(),
                 text.unwrap_or_default()
             );
-            api.acknowledge(caller, &reply).await?;
+            caller.acknowledge(&reply).await?;
         }
     }
     Ok(count)

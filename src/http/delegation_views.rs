@@ -219,7 +219,18 @@ pub(crate) async fn get(
         words.split(',').any(|one| one.trim() == word)
     };
     let (with_task, with_raw) = (includes("task"), includes("raw"));
-    let (workspace, PathDelegation(id)) = (member.workspace, path);
+    let view = whole_of(&state, member.workspace, path.0, with_task, with_raw);
+    answer::ok(&view.await?)
+}
+
+/// The whole of a delegation that a workspace is a party of.
+pub(crate) async fn whole_of(
+    state: &AppState,
+    workspace: WorkspaceId,
+    id: DelegationId,
+    with_task: bool,
+    with_raw: bool,
+) -> Result<Value, ApiError> {
     let found = state.store.read(move |reader| {
         let Some(key) = reader.find_key(workspace, &id)? else {
             return Ok(None);
@@ -243,7 +254,7 @@ pub(crate) async fn get(
         }
         members.retain(|_, value| !value.is_null());
     }
-    answer::ok(&body)
+    Ok(body)
 }
 
 /// Everything that is known; what is not is `null` here and left out of the answer.

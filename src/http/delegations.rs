@@ -47,12 +47,26 @@ pub(crate) async fn delegate(
 ) -> Result<HttpResponse, ApiError> {
     let body = body::read(&request, payload, state.settings.max_body_bytes).await?;
     let order = Order::read(&body)?;
-    admit(&state, member.workspace, order.target).await?;
+    let target_as_sent = order.target_as_sent.clone();
+    let traceparent = traceparent(request.headers());
+    let (id, acceptance) = hand_over(&state, member.workspace, order, traceparent).await?;
+    accepted(&id, acceptance, &target_as_sent)
+}
+
+/// Begins what a caller asks for, if it may: under which id, and what became of it.
+pub(crate) async fn hand_over(
+    state: &AppState,
+    caller: WorkspaceId,
+    order: Order,
+    traceparent: Option<Box<str>>,
+) -> Result<(DelegationId, Acceptance), ApiError> {
+    admit(state, caller, order.target).await?;
     let now = clock::now();
+    let id = DelegationId::mint();
     let terms = Terms {
         key: DelegationKey {
-            caller: member.workspace,
-            id: DelegationId::mint(),
+            caller,
+            id: id.clone(),
         },
         target: Some(order.target),
         origin: Origin::Delegated,
@@ -60,7 +74,7 @@ pub(crate) async fn delegate(
         priority: order.priority,
         deadline: now.plus(order.deadline.unwrap_or(state.settings.deadline)),
         created_at: now,
-        traceparent: traceparent(request.headers()),
+        traceparent,
     };
     let delegation = NewDelegation {
         terms,
@@ -69,7 +83,8 @@ pub(crate) async fn delegate(
         state: State::Pending,
         retry_of: None,
     };
-    begin(&state, delegation, &order.target_as_sent).await
+    let begun = state.delegations.begin(delegation, &order.target_as_sent);
+    Ok((id, begun.await?))
 }
 
 #[derive(Serialize)]
@@ -88,10 +103,20 @@ pub(crate) async fn begin(
     target_as_sent: &str,
 ) -> Result<HttpResponse, ApiError> {
     let id = delegation.terms.key.id.clone();
-    match state.delegations.begin(delegation, target_as_sent).await? {
+    let acceptance = state.delegations.begin(delegation, target_as_sent).await?;
+    accepted(&id, acceptance, target_as_sent)
+}
+
+/// Says that a delegation began, or why not.
+fn accepted(
+    id: &DelegationId,
+    acceptance: Acceptance,
+    target_as_sent: &str,
+) -> Result<HttpResponse, ApiError> {
+    match acceptance {
         Acceptance::Created { retry_of } => {
             let begun = Begun {
-                delegation_id: &id,
+                delegation_id: id,
                 retry_of,
                 status: "delegated",
                 target_id: target_as_sent,
@@ -102,11 +127,7 @@ pub(crate) async fn begin(
             "delegation_id": id.to_string(), "status": status.as_str(),
             "target_id": target_as_sent, "idempotent_hit": true,
         })),
-        Acceptance::KeyMismatch => Err(ApiError::with(
-            StatusCode::CONFLICT,
-            "idempotency key was used for another target or task",
-            json!({"field": "idempotency_key", "hint": "send the same target_id and task again, or use a new key"}),
-        )),
+        Acceptance::KeyMismatch => Err(ApiError::key_mismatch()),
         // Ids are minted from time and chance: the same one twice is the clock's or the dice's fault, not the caller's.
         Acceptance::IdTaken => Err(ApiError::datastore(Duration::from_secs(1))),
     }

@@ -114,7 +114,17 @@ impl ApiError {
         }
     }
 
-    fn body(&self) -> Extra {
+    /// An idempotency key was used before, for something else.
+    pub(crate) fn key_mismatch() -> Self {
+        Self::with(
+            StatusCode::CONFLICT,
+            "idempotency key was used for another target or task",
+            json!({"field": "idempotency_key", "hint": "send the same target_id and task again, or use a new key"}),
+        )
+    }
+
+    /// What it says as JSON.
+    pub(crate) fn body(&self) -> Extra {
         let mut body = match self {
             Self::Invalid {
                 fault: Some(fault), ..

@@ -109,13 +109,15 @@ pub(crate) async fn stream_of(
         return Err(NO_WORKSPACE);
     }
     let tail = Tail::follow(&state.store, &state.events, Some(id), after).await?;
+    // Whoever is cut off before the first event goes on from here.
+    let beginning = format!("id: {}\n: ping\n\n", tail.told()).into();
     let source = Source {
         tail,
         stopped: Box::pin(stopped(state.stopping.clone())),
         quiet: Box::pin(sleep(KEEP_ALIVE)),
         vigil: Vigil::over(&request, member.principal, &state),
         looked: Instant::now(),
-        ready: VecDeque::from([Bytes::from_static(b": ping\n\n")]),
+        ready: VecDeque::from([beginning]),
     };
     let chunks = stream::unfold(source, |mut source| async move {
         let chunk = source.next().await?;

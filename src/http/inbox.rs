@@ -18,7 +18,7 @@ use crate::domain::{
     ActivityId, ActivityType, EventName, FeedRow, Json, Position, WorkspaceId, WorkspaceStatus,
 };
 use crate::events::{Message, Notice, Subscription, Topic};
-use crate::store::{Write, Written};
+use crate::store::{ActivityView, Write, Written};
 
 /// The longest wait for a first message.
 const MAX_WAIT: Duration = Duration::from_mins(1);
@@ -50,18 +50,37 @@ pub(crate) async fn inbox(
         let (acknowledged, rows) = state.store.inbox(member.workspace, limit).await?;
         let over = tokio::time::Instant::now() >= deadline;
         let Some(subscription) = subscription.as_mut().filter(|_| rows.is_empty() && !over) else {
-            fetched::tell(&state, &member, &rows);
-            let messages: Vec<_> = rows.iter().map(Row::from).collect();
-            return answer::ok(&json!({"messages": messages, "last_acked_seq": acknowledged.0}));
+            return answer::ok(&shown(&state, &member, &rows, acknowledged));
         };
         tokio::select! {
-            () = message(subscription) => {}
+            () = message(subscription, ActivityType::A2aReceive) => {}
             () = tokio::time::sleep_until(deadline) => {}
             () = state.stopping.wait() => {
                 return answer::ok(&json!({"messages": [], "last_acked_seq": acknowledged.0}));
             }
         }
     }
+}
+
+/// The oldest messages that are not acknowledged; whoever looks has them, and the delegations they ask for move on.
+pub(crate) async fn unacknowledged(
+    state: &AppState,
+    member: &Member,
+    limit: i64,
+) -> Result<Value, ApiError> {
+    let (acknowledged, rows) = state.store.inbox(member.workspace, limit).await?;
+    Ok(shown(state, member, &rows, acknowledged))
+}
+
+fn shown(
+    state: &AppState,
+    member: &Member,
+    rows: &[ActivityView],
+    acknowledged: Position,
+) -> Value {
+    fetched::tell(state, member, rows);
+    let messages: Vec<_> = rows.iter().map(Row::from).collect();
+    json!({"messages": messages, "last_acked_seq": acknowledged.0})
 }
 
 fn wait(query: &Query) -> Result<Duration, ApiError> {
@@ -75,16 +94,13 @@ fn wait(query: &Query) -> Result<Duration, ApiError> {
     Ok(Duration::from_secs(seconds).min(MAX_WAIT))
 }
 
-/// Until the inbox may have grown.
-async fn message(subscription: &mut Subscription) {
+/// Until the feed may have grown by a row of this type.
+pub(crate) async fn message(subscription: &mut Subscription, wanted: ActivityType) {
     loop {
         match subscription.next().await {
             Notice::Lagged | Notice::Grown => return,
             Notice::Message(message) => match &*message {
-                Message::Feed {
-                    activity_type: ActivityType::A2aReceive,
-                    ..
-                } => return,
+                Message::Feed { activity_type, .. } if *activity_type == wanted => return,
                 Message::Feed { .. } | Message::Event { .. } => {}
             },
         }
@@ -110,13 +126,22 @@ pub(crate) async fn acknowledge(
     if place < 0 {
         return Err(Fault::new("acked_seq", "is negative").under("acked_seq must be >= 0"));
     }
-    member.must_exist(&state).await?;
+    answer::ok(&acknowledge_up_to(&state, &member, Position(place)).await?)
+}
+
+/// Acknowledges up to a place; says up to which it is.
+pub(crate) async fn acknowledge_up_to(
+    state: &AppState,
+    member: &Member,
+    upto: Position,
+) -> Result<Value, ApiError> {
+    member.must_exist(state).await?;
     let write = Write::Acknowledge {
         workspace: member.workspace,
-        upto: Position(place),
+        upto,
     };
     match state.persistence.write(write).await? {
-        Written::Acknowledged(position) => answer::ok(&json!({"last_acked_seq": position.0})),
+        Written::Acknowledged(position) => Ok(json!({"last_acked_seq": position.0})),
         Written::Missing => Err(NO_WORKSPACE),
         other => Err(unexpected(&other)),
     }
@@ -135,11 +160,21 @@ pub(crate) async fn notify(
 ) -> Result<HttpResponse, ApiError> {
     let body = body::read(&request, payload, state.settings.max_body_bytes).await?;
     let (message, attachments) = message_of(&body)?;
-    let id = member.workspace;
+    tell_people(&state, member.workspace, &message, attachments).await?;
+    answer::ok(&json!({"status": "sent"}))
+}
+
+/// Adds a message to the workspace's own feed, and shows it at the canvas.
+pub(crate) async fn tell_people(
+    state: &AppState,
+    id: WorkspaceId,
+    message: &str,
+    attachments: Vec<Value>,
+) -> Result<(), ApiError> {
     let workspace = state.store.read(move |reader| reader.workspace(id)).await?;
     let workspace = workspace.filter(|found| found.status != WorkspaceStatus::Removed);
     let name = workspace.ok_or(NO_WORKSPACE)?.name;
-    append(&state, notice(id, &message, &attachments)).await?;
+    append(state, notice(id, message, &attachments)).await?;
     let mut shown = json!({"message": message, "workspace_id": id.to_string(), "name": name});
     if let (Value::Object(members), false) = (&mut shown, attachments.is_empty()) {
         members.insert("attachments".to_owned(), attachments.into());
@@ -151,7 +186,7 @@ pub(crate) async fn notify(
         payload: Json::from(&shown),
         at: clock::now(),
     });
-    answer::ok(&json!({"status": "sent"}))
+    Ok(())
 }
 
 fn message_of(body: &[u8]) -> Result<(String, Vec<Value>), ApiError> {

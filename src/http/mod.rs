@@ -15,6 +15,7 @@ mod extract;
 mod fetched;
 mod heartbeat;
 mod inbox;
+mod mcp;
 mod middleware;
 mod openapi;
 mod ops;
@@ -197,6 +198,12 @@ fn workspace_routes(config: &mut ServiceConfig) {
         )
         .service(at("/activity/ack").route(reports(web::post().to(inbox::acknowledge))))
         .service(at("/inbox").route(web::get().to(inbox::inbox)))
+        .service(
+            at("/mcp")
+                .route(looks(web::post().to(mcp::post)))
+                .route(web::get().to(mcp::nothing_to_listen_to))
+                .route(web::delete().to(mcp::nothing_to_listen_to)),
+        )
         .service(at("/notify").route(reports(web::post().to(inbox::notify))))
         .service(at("/events/stream").route(web::get().to(events::stream_of)))
         .service(

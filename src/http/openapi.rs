@@ -10,8 +10,8 @@ use utoipa::openapi::{
 use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema, ToSchema};
 
 use super::{
-    activity, admin, delegation_views, delegations, events, heartbeat, inbox, ops, registry, retry,
-    sockets, steering, tokens, waiting, workspace_creation, workspaces,
+    activity, admin, delegation_views, delegations, events, heartbeat, inbox, mcp, ops, registry,
+    retry, sockets, steering, tokens, waiting, workspace_creation, workspaces,
 };
 use crate::domain::ActivityType;
 
@@ -276,7 +276,7 @@ impl Modify for Names {
     paths(
         delegations::delegate, delegations::record, delegations::update, delegation_views::list, delegation_views::get,
         steering::heartbeat, steering::cancel, steering::input, retry::retry,
-        activity::list, activity::log, inbox::inbox, inbox::acknowledge, inbox::notify,
+        activity::list, activity::log, mcp::post, mcp::nothing_to_listen_to, inbox::inbox, inbox::acknowledge, inbox::notify,
         events::newest, events::newest_of, events::stream_of, sockets::open,
         workspace_creation::create, workspaces::list, workspaces::get, workspaces::patch, workspaces::remove,
         tokens::list, tokens::create, tokens::revoke,

@@ -25,14 +25,18 @@ pub(crate) struct Order {
 
 impl Order {
     pub(crate) fn read(body: &[u8]) -> Result<Self, ApiError> {
+        let fields = Fields::parse(body).map_err(|fault| fault.under(INVALID_DELEGATION))?;
+        Self::of(&fields)
+    }
+
+    pub(crate) fn of(fields: &Fields) -> Result<Self, ApiError> {
         let invalid = |fault: Fault| fault.under(INVALID_DELEGATION);
-        let fields = Fields::parse(body).map_err(invalid)?;
         let target_as_sent = fields.required_text("target_id").map_err(invalid)?;
         let task = fields.required_text("task").map_err(invalid)?;
         let key = fields.text("idempotency_key").map_err(invalid)?;
-        let deadline = deadline(&fields).map_err(invalid)?;
-        let redelivery = redelivery(&fields).map_err(invalid)?;
-        let priority = priority(&fields).map_err(invalid)?;
+        let deadline = deadline(fields).map_err(invalid)?;
+        let redelivery = redelivery(fields).map_err(invalid)?;
+        let priority = priority(fields).map_err(invalid)?;
         Ok(Self {
             target: target(&target_as_sent)?,
             target_as_sent,

@@ -242,15 +242,23 @@ pub(crate) async fn peers(
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
     member.must_exist(&state).await?;
-    let id = member.workspace;
+    let wanted = query.get("q").unwrap_or_default();
+    answer::ok(&peers_of(&state, member.workspace, wanted).await?)
+}
+
+/// The peers whose name or role has this word in it.
+pub(crate) async fn peers_of(
+    state: &AppState,
+    id: WorkspaceId,
+    wanted: &str,
+) -> Result<Vec<Value>, ApiError> {
     let peers = state.store.read(move |reader| reader.peers(id)).await?;
-    let wanted = query.get("q").unwrap_or_default().trim().to_lowercase();
+    let wanted = wanted.trim().to_lowercase();
     let matches = |peer: &&Workspace| {
         let role = peer.role.as_deref().unwrap_or_default();
         peer.name.to_lowercase().contains(&wanted) || role.to_lowercase().contains(&wanted)
     };
-    let shown: Vec<Value> = peers.iter().filter(matches).map(peer).collect();
-    answer::ok(&shown)
+    Ok(peers.iter().filter(matches).map(peer).collect())
 }
 
 fn peer(peer: &Workspace) -> Value {

@@ -118,14 +118,25 @@ pub(crate) async fn cancel(
     let body = body::read(&request, payload, state.settings.max_body_bytes).await?;
     let reason = Fields::parse_optional(&body).and_then(|fields| fields.text("reason"));
     let reason = reason.map_err(|fault| fault.under(INVALID_BODY))?;
-    let key = find(&state, &member, path.0).await?;
-    must_be_callers(&member, &key)?;
+    let reason = reason.unwrap_or_default();
+    answer::ok(&withdraw(&state, &member, path.0, reason).await?)
+}
+
+/// Cancels for the caller; says where the delegation stands.
+pub(crate) async fn withdraw(
+    state: &AppState,
+    member: &Member,
+    id: DelegationId,
+    reason: String,
+) -> Result<Value, ApiError> {
+    let key = find(state, member, id).await?;
+    must_be_callers(member, &key)?;
     let event = Event::Cancelled {
-        reason: reason.unwrap_or_default().into(),
+        reason: reason.into(),
     };
     match state.delegations.apply(key.clone(), event).await? {
-        Applied::Moved(status) | Applied::NoUse(status) => answer::ok(&standing(&key, status)),
-        Applied::Repeat(ending) => answer::ok(&recorded(&ending, &key.id.to_string())),
+        Applied::Moved(status) | Applied::NoUse(status) => Ok(standing(&key, status)),
+        Applied::Repeat(ending) => Ok(recorded(&ending, &key.id.to_string())),
         Applied::Ended(ending) => Err(already_ended(&ending, &key.id.to_string())),
         Applied::Unknown => Err(UNKNOWN),
     }
@@ -149,11 +160,21 @@ pub(crate) async fn input(
     let body = body::read(&request, payload, state.settings.max_body_bytes).await?;
     let text = Fields::parse(&body).and_then(|fields| fields.required_text("text"));
     let text = text.map_err(|fault| fault.under(INVALID_BODY))?;
-    let key = find(&state, &member, path.0).await?;
-    must_be_callers(&member, &key)?;
+    answer::ok(&give_input(&state, &member, path.0, text).await?)
+}
+
+/// Answers for the caller; says where the delegation stands.
+pub(crate) async fn give_input(
+    state: &AppState,
+    member: &Member,
+    id: DelegationId,
+    text: String,
+) -> Result<Value, ApiError> {
+    let key = find(state, member, id).await?;
+    must_be_callers(member, &key)?;
     let event = Event::InputGiven { text: text.into() };
     match state.delegations.apply(key.clone(), event).await? {
-        Applied::Moved(status) => answer::ok(&standing(&key, status)),
+        Applied::Moved(status) => Ok(standing(&key, status)),
         Applied::NoUse(status) => Err(nothing_asked(&key, status)),
         Applied::Repeat(ending) | Applied::Ended(ending) => {
             Err(already_ended(&ending, &key.id.to_string()))

@@ -65,6 +65,11 @@ impl Tail {
         })
     }
 
+    /// Everything recorded up to here was told.
+    pub(crate) const fn told(&self) -> Position {
+        self.told
+    }
+
     /// The next event.
     pub(crate) async fn next(&mut self) -> Result<Told, Error> {
         loop {

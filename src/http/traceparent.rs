@@ -6,10 +6,11 @@ use actix_web::http::header::HeaderMap;
 pub(crate) fn traceparent(headers: &HeaderMap) -> Option<Box<str>> {
     let mut values = headers.get_all("traceparent");
     let text = values.next()?.to_str().ok()?;
-    (values.next().is_none() && is_valid(text)).then(|| text.into())
+    (values.next().is_none() && is_traceparent(text)).then(|| text.into())
 }
 
-fn is_valid(text: &str) -> bool {
+/// Whether a text is one of this kind.
+pub(crate) fn is_traceparent(text: &str) -> bool {
     let mut parts = text.split('-');
     let (Some(version), Some(trace), Some(parent), Some(flags)) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -55,7 +56,7 @@ mod tests {
             (String::new(), false),
             ("---".to_owned(), false),
         ] {
-            assert_eq!(is_valid(&text), valid, "{text}");
+            assert_eq!(is_traceparent(&text), valid, "{text}");
         }
     }
 }

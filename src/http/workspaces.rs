@@ -111,6 +111,12 @@ pub(crate) async fn get(
     })
 }
 
+/// A workspace as it sees itself.
+pub(crate) async fn shown_to_itself(state: &AppState, id: WorkspaceId) -> Result<Value, ApiError> {
+    let found = state.store.read(move |reader| reader.workspace(id)).await?;
+    Ok(common(&found.ok_or(NO_WORKSPACE)?))
+}
+
 /// Nobody said who they are; a credential that is wrong is not the same.
 fn is_anonymous(error: &ApiError) -> bool {
     matches!(

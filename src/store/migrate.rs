@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use diesel::backend::Backend;
 use diesel::connection::SimpleConnection as _;
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+use diesel::migration::{Migration, MigrationSource as _, MigrationVersion};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::Error;
 use super::connect::{Purpose, postgres, sqlite};
@@ -13,6 +15,24 @@ const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A later version of Baton may have changed what this one would write: it must not begin to.
+fn know_all<Db: Backend>(
+    connection: &mut impl MigrationHarness<Db>,
+    ours: &EmbeddedMigrations,
+) -> Result<(), Failure> {
+    let ours: Vec<Box<dyn Migration<Db>>> = ours.migrations()?;
+    let applied = connection.applied_migrations()?;
+    let is_ours =
+        |version: &MigrationVersion<'_>| ours.iter().any(|one| one.name().version() == *version);
+    match applied.into_iter().find(|version| !is_ours(version)) {
+        None => Ok(()),
+        Some(version) => Err(format!(
+            "the database was changed by a later version of Baton (migration {version}): start that one"
+        )
+        .into()),
+    }
+}
 
 fn refused(failure: &Failure) -> Error {
     Error::Refused(format!("a migration failed: {failure}"))
@@ -37,6 +57,7 @@ pub(crate) fn migrate_sqlite(path: &Path) -> Result<(), Error> {
     // All of them in one exclusive transaction: two starts at once run one after the other, and a kill leaves nothing.
     connection
         .exclusive_transaction(|connection| -> Result<(), Failure> {
+            know_all(connection, &SQLITE)?;
             connection.run_pending_migrations(SQLITE)?;
             Ok(())
         })
@@ -62,8 +83,8 @@ fn create_file(path: &Path) -> Result<(), Error> {
 pub(crate) fn migrate_postgres(url: &str) -> Result<(), Error> {
     let mut connection = postgres(url)?;
     connection.batch_execute("SELECT pg_advisory_lock(4776218063457);")?;
-    connection
-        .run_pending_migrations(POSTGRES)
+    know_all(&mut connection, &POSTGRES)
+        .and_then(|()| connection.run_pending_migrations(POSTGRES).map(drop))
         .map_err(|failure| refused(&failure))?;
     connection.batch_execute("SELECT pg_advisory_unlock(4776218063457);")?;
     Ok(())

@@ -315,14 +315,17 @@ impl Twins {
         let real = self.read(move |reader| reader.activity(&filter));
         let real: Vec<_> = real
             .iter()
-            .map(|row| (row.id, row.method.as_deref(), row.response_body.as_ref()))
+            .map(|row| {
+                let (method, response) = (row.method.as_deref(), row.response_body.as_ref());
+                (row.position, row.id, method, response)
+            })
             .collect();
         let model = self.model.feed_of(workspace, Position(0));
         let model: Vec<_> = model
             .map(|(position, row)| {
                 let placed = ActivityId::of(position, row.created_at);
                 let (method, response) = (row.method.as_deref(), row.response_body.as_ref());
-                (row.id.unwrap_or(placed), method, response)
+                (position, row.id.unwrap_or(placed), method, response)
             })
             .collect();
         assert_eq!(real, model);

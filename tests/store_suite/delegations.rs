@@ -345,7 +345,7 @@ pub(crate) fn an_ending_is_written_once(store: &TestStore) {
         let copy = format!(
             "INSERT INTO activity_logs (id, seq, workspace_id, activity_type, method, status, delegation_id, \
              delegation_number, created_at) \
-             SELECT '{}', seq, workspace_id, activity_type, method, status, delegation_id, delegation_number, created_at \
+             SELECT '{}', -seq, workspace_id, activity_type, method, status, delegation_id, delegation_number, created_at \
              FROM activity_logs WHERE method = 'delegate_result' AND activity_type = '{activity_type}'",
             ActivityId::mint()
         );

@@ -142,8 +142,8 @@ fn remote_postgres_in_the_clear_is_refused() {
 /// Names of tables and columns, and indexes with their conditions, in order.
 fn outline(sql: &str) -> Vec<String> {
     let mut outline = Vec::new();
-    // Types, checks, and how full pages are, are each database's own.
-    let own = ["ALTER COLUMN", "CONSTRAINT", " SET ("];
+    // Types, checks, how full pages are, and who replicates, are each database's own.
+    let own = ["ALTER COLUMN", "CONSTRAINT", " SET (", "REPLICA"];
     let own = |line: &&str| own.iter().any(|word| line.contains(word));
     let said = |line: &&str| !line.trim_start().starts_with("--");
     for line in sql.lines().filter(|line| said(line) && !own(line)) {

@@ -179,9 +179,10 @@ fn fill(store: &TestStore) -> (WorkspaceId, Terms) {
         "INSERT INTO structure_events (seq, event_type, workspace_id, created_at) \
          SELECT 1000000 - number, 'X', caller_id, created_at FROM delegations WHERE number < 0",
     );
-    if store.engine == Engine::Postgres {
-        store.sql("VACUUM ANALYZE");
-    }
+    store.sql(match store.engine {
+        Engine::Sqlite => "ANALYZE",
+        Engine::Postgres => "VACUUM ANALYZE",
+    });
     (caller, terms)
 }
 

@@ -9,7 +9,7 @@ use super::code::{blank, body_end, closing_brace, identifier, words};
 const LAYERS: [&[&str]; 12] = [
     &["domain"],
     &["clock", "faults"],
-    &["config", "limits", "liveness"],
+    &["client", "config", "limits", "liveness"],
     &["telemetry"],
     &["store"],
     &["auth", "dispatch", "events"],
@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 12] = [
     &["delegation"],
     &["http"],
     &["app"],
-    &["bench", "demo"],
+    &["bench", "cli", "demo"],
     &["main"],
 ];
 

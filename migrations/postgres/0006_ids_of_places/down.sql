@@ -1,3 +1,4 @@
+-- Cursors that name a row by its place are unknown afterwards, which their holders are told.
 CREATE TABLE activity_logs_by_id (
     id                uuid PRIMARY KEY,
     seq               bigint NOT NULL,

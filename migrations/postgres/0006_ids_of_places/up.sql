@@ -1,4 +1,5 @@
--- Its twin is migrations/sqlite/0006_ids_of_places: the same tables, columns, keys and indexes.
+-- Its twin is migrations/sqlite/0006_ids_of_places: the same tables, columns and indexes. There, where it costs nothing,
+-- the place is the key; here no index but that of the ids holds two rows apart, as the lock on the counter does.
 
 -- Whoever runs an earlier version would write ids where none are, and read none: it loses what it has in charge.
 INSERT INTO nodes (id, holder, expires_at, started_at) VALUES
@@ -39,6 +40,8 @@ SELECT
 FROM activity_logs ORDER BY seq;
 DROP TABLE activity_logs;
 ALTER TABLE activity_logs_by_seq RENAME TO activity_logs;
+-- Without a key, whoever replicates it needs the whole row to tell which one goes.
+ALTER TABLE activity_logs REPLICA IDENTITY FULL;
 CREATE UNIQUE INDEX activity_logs_id ON activity_logs (id) WHERE id IS NOT NULL;
 CREATE INDEX activity_logs_feed_by_type ON activity_logs (workspace_id, activity_type, seq);
 -- Makes a second result row or a second reply impossible (product.md rule 2).

@@ -1,3 +1,4 @@
+-- Cursors that name a row by its place are unknown afterwards, which their holders are told.
 -- A place, and as much of chance again, make an id that nobody else has.
 CREATE TABLE activity_logs_by_id (
     id                TEXT PRIMARY KEY,

@@ -36,7 +36,7 @@ SELECT
     id,
     seq, created_at, delegation_number, duration_ms, workspace_id, source_id, target_id, activity_type, status,
     method, summary, delegation_id, error_detail, request_body, response_body, tool_trace, idempotency_key
-FROM activity_logs ORDER BY seq;
+FROM activity_logs;
 DROP TABLE activity_logs;
 ALTER TABLE activity_logs_by_seq RENAME TO activity_logs;
 CREATE UNIQUE INDEX activity_logs_id ON activity_logs (id) WHERE id IS NOT NULL;

@@ -8,7 +8,7 @@ use diesel::sqlite::Sqlite;
 use diesel::{QueryResult, RunQueryDsl};
 
 use crate::bench::database::{Column, Connection, Texts};
-use crate::bench::history::{Original, caller_of, delegation_of};
+use crate::bench::history::{Original, caller_of, delegation_of, fresh_id};
 
 /// How many places in the order of all rows an ending takes at most.
 const PLACES: u64 = 8;
@@ -163,7 +163,9 @@ fn insert(
 ) -> anyhow::Result<Statement> {
     let columns = database.columns(table)?;
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    let fresh_id = fresh_id(database);
     let value = |Column { name, .. }: &Column| match name.as_str() {
+        "id" => fresh_id.clone(),
         "seq" => "n.place".to_owned(),
         "delegation_number" => format!("{start} + (n.place - {start}) / {PLACES}"),
         "workspace_id" | "source_id" => {

@@ -42,6 +42,7 @@ macro_rules! write_workspaces {
                 if found.is_none() {
                     return Ok(Written::Missing);
                 }
+                debug_assert!(row.id.is_some(), "its id tells whether it is stored");
                 if batch.is_careful() {
                     let stored: Option<i64> = activity_logs::table
                         .filter(activity_logs::id.eq(row.id.map(|id| Id(id.0))))
