@@ -12,9 +12,9 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::ACCEPT;
 use actix_web::{HttpRequest, HttpResponse, web};
 use rmcp::model::{
-    CallToolRequestParams, DiscoverResult, ErrorCode, ErrorData, Implementation, InitializeResult,
-    ListToolsResult, ProtocolVersion, RequestId, RequestMetaObject, ServerCapabilities,
-    TASKS_EXTENSION_ID, ToolsCapability,
+    CacheScope, CallToolRequestParams, DiscoverResult, ErrorCode, ErrorData, Implementation,
+    InitializeResult, ListToolsResult, ProtocolVersion, RequestId, RequestMetaObject,
+    ServerCapabilities, TASKS_EXTENSION_ID, ToolsCapability,
 };
 use serde::Deserialize;
 use serde::Serialize;
@@ -180,7 +180,8 @@ async fn outcome(
         "ping" => Ok(json!({})),
         "tools/list" => {
             let tools = ListToolsResult::with_all_items(tools::all().to_vec());
-            written(&tools.with_ttl_ms(TOOLS_TTL))
+            let tools = tools.with_ttl_ms(TOOLS_TTL);
+            written(&tools.with_cache_scope(CacheScope::Public))
         }
         "tools/call" => {
             let params: CallToolRequestParams = read(params)?;

@@ -140,11 +140,6 @@ impl Gate {
         })
     }
 
-    /// Requests waited so long before they reached the gate.
-    pub fn delayed(&self, delay: Duration) {
-        self.books().delayed(delay);
-    }
-
     /// A write was handed over.
     pub(super) fn submitted(&self) {
         self.waiting.fetch_add(1, Ordering::Relaxed);

@@ -1,9 +1,6 @@
 //! Before a request's body is looked at: whether there is time for it.
 
 use std::borrow::Cow;
-use std::cell::Cell;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -18,15 +15,7 @@ use crate::http::body::{self, declared_length};
 use crate::http::error::ApiError;
 use crate::http::extract::speaker;
 use crate::http::state::AppState;
-use crate::persistence::{Errand, Gate, Reason, Refused};
-
-/// How often each worker measures how long its tasks wait.
-const MEASURED_EVERY: Duration = Duration::from_millis(5);
-
-thread_local! {
-    /// When this worker measures again; none while it does.
-    static MEASURES: Cell<Option<Instant>> = Cell::new(Some(Instant::now()));
-}
+use crate::persistence::{Errand, Reason, Refused};
 
 /// A route that begins work.
 pub(crate) fn begins(route: Route) -> Route {
@@ -56,7 +45,6 @@ async fn pass(
     mut request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse, Error> {
-    measure_delay(state.persistence.gate());
     let known = speaker(request.request(), &state).await;
     let workspace = match &known {
         Ok(Principal::Admin) => Some(None),
@@ -89,20 +77,6 @@ async fn pass(
                 Err(Err(_cancelled)) => Err(ApiError::Internal.into()),
             }
         }
-    }
-}
-
-/// Tells the gate how long a task of this worker waits for its turn: so long did the request before anybody looked at it.
-fn measure_delay(gate: &Arc<Gate>) {
-    let begun = Instant::now();
-    let is_due = MEASURES.get().is_some_and(|due| due <= begun);
-    if is_due {
-        MEASURES.set(None);
-        let gate = Arc::clone(gate);
-        rt::spawn(async move {
-            gate.delayed(begun.elapsed());
-            MEASURES.set(Some(Instant::now() + MEASURED_EVERY));
-        });
     }
 }
 

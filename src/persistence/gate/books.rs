@@ -88,8 +88,6 @@ pub(super) struct Books {
     pub(super) bodies: Pool,
     pub(super) beginning: u64,
     pub(super) newcomers: u64,
-    /// How long requests wait before they reach the gate.
-    delay: Duration,
     /// When everybody who was refused could have been served.
     caught_up: Duration,
     said: Option<Duration>,
@@ -105,24 +103,16 @@ impl Books {
             bodies: Pool::default(),
             beginning: 0,
             newcomers: 0,
-            delay: Duration::ZERO,
             caught_up: Duration::ZERO,
             said: None,
             refused: 0,
         }
     }
 
-    /// Requests waited so long before they reached the gate. One that was unlucky says little.
-    pub(super) fn delayed(&mut self, delay: Duration) {
-        self.delay = (self.delay * 3 + delay) / 4;
-    }
-
-    /// How many tickets there may be while so many writes wait: those that no ticket stands for take up time too, and
-    /// where requests wait before the gate, fewer behind it leave the processor to those that are refused.
+    /// How many tickets there may be while so many writes wait: those that no ticket stands for take up time too.
     pub(super) fn allowed(&self, waiting: u64, now: Duration) -> u64 {
         let others = waiting.saturating_sub(self.tickets.taken);
-        let wait = self.limits.wait.saturating_sub(self.delay);
-        let fit = self.pace.within(wait, now);
+        let fit = self.pace.within(self.limits.wait, now);
         fit.saturating_sub(others).max(TICKETS_MIN)
     }
 
