@@ -25,7 +25,7 @@ use super::answer;
 use super::body;
 use super::error::ApiError;
 use super::extract::Member;
-use super::openapi::{Limited, Refused};
+use super::openapi::{Limited, Refused, Unauthorised};
 use super::state::AppState;
 use waiting::Progress;
 
@@ -124,7 +124,9 @@ pub(crate) async fn post(
 
 /// There is nothing that Baton would say of its own accord, and no session to end.
 #[utoipa::path(get, path = "/workspaces/{id}/mcp", tag = "mcp", params(("id" = String, Path, format = "uuid")),
-    security(("bearer" = [])), responses((status = 405, description = "Messages are posted", body = Value)))]
+    security(("bearer" = [])), responses(
+    (status = 405, description = "Messages are posted", body = Value), Unauthorised, Limited,
+))]
 pub(crate) async fn nothing_to_listen_to(_member: Member) -> HttpResponse {
     HttpResponse::MethodNotAllowed()
         .insert_header(("allow", "POST"))

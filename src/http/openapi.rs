@@ -308,7 +308,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!((operations, names.len()), (42, 42));
+        assert_eq!((operations, names.len()), (44, 44));
         // The later description of a status counts, so a route's own stands behind the common ones.
         let text = api.to_json().unwrap();
         assert!(text.contains("`starting` or `degraded`") && text.contains("no address now"));
