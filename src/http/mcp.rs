@@ -88,6 +88,7 @@ impl Call {
     request_body = Value, security(("bearer" = [])), responses(
     (status = 200, description = "The answer, as JSON, or as a stream of events for what takes long", body = Value),
     (status = 202, description = "A notification, taken"), Refused, Limited,
+    (status = 400, description = "No JSON-RPC message, or of a version that is not spoken", body = Value),
 ))]
 pub(crate) async fn post(
     request: HttpRequest,
@@ -125,6 +126,7 @@ pub(crate) async fn post(
 /// There is nothing that Baton would say of its own accord, and no session to end.
 #[utoipa::path(get, path = "/workspaces/{id}/mcp", tag = "mcp", params(("id" = String, Path, format = "uuid")),
     security(("bearer" = [])), responses(
+    (status = 404, description = "No such workspace", body = Value),
     (status = 405, description = "Messages are posted", body = Value), Unauthorised, Limited,
 ))]
 pub(crate) async fn nothing_to_listen_to(_member: Member) -> HttpResponse {
