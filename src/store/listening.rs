@@ -16,7 +16,7 @@ use super::{Error, Lease, connect};
 /// Between two looks: Diesel does not say when something has come, only whether it has.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The same while there is no other node that could say anything: each look costs an idle process as much as all else.
-const PAUSE_ALONE: Duration = Duration::from_millis(200);
+const PAUSE_ALONE: Duration = Duration::from_millis(400);
 /// How often the connection shows that it is alive, and whether there are others.
 const PROOF: Duration = Duration::from_secs(1);
 /// The first wait before a lost connection is opened again; doubles up to [`RECONNECT_CAP`].
