@@ -157,15 +157,18 @@ impl Client {
         let status = answer.status();
         let kind = answer.headers().get(CONTENT_TYPE);
         if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
-            return Ok(Messages::Many(MessageStream(Blocks::of(answer))));
+            return Ok(Messages {
+                one: None,
+                more: Some(Blocks::of(answer)),
+            });
         }
         let text = answer.text().await?;
-        if status.is_success() && text.is_empty() {
-            return Ok(Messages::Over);
-        }
         let body: Value = serde_json::from_str(&text).unwrap_or_default();
         if status.is_success() || body.get("jsonrpc").is_some() {
-            return Ok(Messages::One(body));
+            return Ok(Messages {
+                one: Some(body).filter(|body| !body.is_null()),
+                more: None,
+            });
         }
         Err(Error::Refused {
             status: status.as_u16(),
@@ -252,38 +255,28 @@ impl Blocks {
     }
 }
 
-/// What answers a JSON-RPC message: nothing, a message, or several.
-pub enum Messages {
-    /// No more.
-    Over,
-    /// This one.
-    One(Value),
-    /// As they come.
-    Many(MessageStream),
+/// What answers a JSON-RPC message: nothing, a message, or several as they come.
+pub struct Messages {
+    one: Option<Value>,
+    more: Option<Blocks>,
 }
-
-/// Messages as they come.
-pub struct MessageStream(Blocks);
 
 impl Messages {
     /// The next one; none at the end.
     pub async fn next(&mut self) -> Result<Option<Value>, Error> {
-        match std::mem::replace(self, Self::Over) {
-            Self::Over => Ok(None),
-            Self::One(message) => Ok(Some(message)),
-            Self::Many(mut stream) => {
-                while let Some(block) = stream.0.next().await? {
-                    let Some(data) = field(&block, "data:") else {
-                        continue;
-                    };
-                    let message = serde_json::from_str(data);
-                    let message = message.map_err(|error| Error::Foreign(error.to_string()))?;
-                    *self = Self::Many(stream);
-                    return Ok(Some(message));
-                }
-                Ok(None)
+        if let Some(message) = self.one.take() {
+            return Ok(Some(message));
+        }
+        let Some(blocks) = &mut self.more else {
+            return Ok(None);
+        };
+        while let Some(block) = blocks.next().await? {
+            if let Some(data) = field(&block, "data:") {
+                let message = serde_json::from_str(data);
+                return message.map_err(|error| Error::Foreign(error.to_string()));
             }
         }
+        Ok(None)
     }
 }
 

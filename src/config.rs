@@ -11,7 +11,9 @@ mod bench;
 mod client;
 
 pub use bench::{AgentKind, BenchOptions, Reader, WorkloadName};
-pub use client::{Access, Acting, ClientCommand, DelegateOptions, TokenCommand, WorkspaceCommand};
+pub use client::{
+    Access, Acting, ClientCommand, DelegateOptions, SpeakCommand, TokenCommand, WorkspaceCommand,
+};
 
 /// Durable delegation between AI agents.
 #[derive(Parser, Clone, Debug)]
@@ -28,6 +30,17 @@ pub struct Cli {
 /// What the binary can do.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
+    /// With a server of its own.
+    #[command(flatten)]
+    Server(ServerCommand),
+    /// What is asked of a running server.
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// What the binary can do with a server of its own.
+#[derive(Subcommand, Clone, Debug)]
+pub enum ServerCommand {
     /// Serve until told to stop.
     Serve,
     /// Serve on a temporary database, with scripted agents that delegate among each other, until every reply is in.
@@ -37,9 +50,6 @@ pub enum Command {
     /// The yardstick of `bench --baseline`.
     #[command(hide = true)]
     BenchBaseline,
-    /// What is asked of a running server.
-    #[command(flatten)]
-    Client(ClientCommand),
 }
 
 /// How logs are written.

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use baton::app::App;
-use baton::config::{Cli, Command};
+use baton::config::{Cli, Command, ServerCommand};
 use baton::{bench, cli, demo, limits, telemetry};
 use clap::Parser as _;
 
@@ -17,28 +17,28 @@ const BLOCKING: usize = 2;
 
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
-    let command = match cli.command.unwrap_or(Command::Serve) {
-        Command::Client(command) => {
+    let command = match cli.command {
+        Some(Command::Client(command)) => {
             let run = cli::run(command, &cli.config);
             return Ok(actix_web::rt::System::new().block_on(run).into());
         }
-        command => command,
+        Some(Command::Server(command)) => command,
+        None => ServerCommand::Serve,
     };
     let metrics = telemetry::start(&cli.config)?;
     limits::raise_open_files();
     let runtime = limits::runtime(BLOCKING)?;
     actix_web::rt::System::with_tokio_rt(|| runtime).block_on(async move {
         match command {
-            Command::Serve => {
+            ServerCommand::Serve => {
                 let app = App::start(cli.config, metrics).await?;
                 // Whoever started it may not read on; that is no reason not to serve.
                 let _shown = writeln!(std::io::stdout(), "{}", app.banner());
                 app.run_until(limits::stop_signal()?).await?;
             }
-            Command::Demo => demo::run(cli.config, metrics).await?,
-            Command::Bench(options) => bench::run(*options, &cli.config).await?,
-            Command::BenchBaseline => bench::serve_baseline(&cli.config).await?,
-            Command::Client(_) => {}
+            ServerCommand::Demo => demo::run(cli.config, metrics).await?,
+            ServerCommand::Bench(options) => bench::run(*options, &cli.config).await?,
+            ServerCommand::BenchBaseline => bench::serve_baseline(&cli.config).await?,
         }
         Ok(ExitCode::SUCCESS)
     })

@@ -15,7 +15,8 @@ use serde_json::{Map, Value, json};
 use crate::admin_token;
 use crate::client::{Client, Error, is_loopback};
 use crate::config::{
-    Access, Acting, ClientCommand, Config, DelegateOptions, TokenCommand, WorkspaceCommand,
+    Access, Acting, ClientCommand, Config, DelegateOptions, SpeakCommand, TokenCommand,
+    WorkspaceCommand,
 };
 use show::Show;
 use table::harmless;
@@ -24,13 +25,13 @@ use table::harmless;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exit {
     /// Done.
-    Done = 0,
+    Done,
     /// The delegation that was waited for has failed, or was cancelled.
-    Unsuccessful = 1,
+    Unsuccessful,
     /// The server refused: the same again would be refused again. (2 is wrong usage.)
-    Refused = 3,
+    Refused,
     /// The server is away or overloaded: try again.
-    Away = 4,
+    Away,
 }
 
 impl From<Exit> for ExitCode {
@@ -114,17 +115,17 @@ async fn obey(command: ClientCommand, config: &Config) -> anyhow::Result<Exit> {
             let answer = seat.acknowledge(seq).await?;
             seat.show.one(&answer)
         }
-        command => speak(command, config).await,
+        ClientCommand::Speak(command) => speak(command, config).await,
     }
 }
 
 /// What is said of a delegation that there is.
-async fn speak(command: ClientCommand, config: &Config) -> anyhow::Result<Exit> {
+async fn speak(command: SpeakCommand, config: &Config) -> anyhow::Result<Exit> {
     let (acting, id, what, body) = match command {
-        ClientCommand::Answer { acting, id, text } => {
+        SpeakCommand::Answer { acting, id, text } => {
             (acting, id, "input", json!({"text": given(text)?}))
         }
-        ClientCommand::Report {
+        SpeakCommand::Report {
             acting,
             id,
             completed,
@@ -140,11 +141,10 @@ async fn speak(command: ClientCommand, config: &Config) -> anyhow::Result<Exit> 
             };
             (acting, id, "update", body)
         }
-        ClientCommand::Cancel { acting, id, reason } => {
+        SpeakCommand::Cancel { acting, id, reason } => {
             (acting, id, "cancel", json!({"reason": reason}))
         }
-        ClientCommand::Retry { acting, id } => (acting, id, "retry", json!({})),
-        other => anyhow::bail!("{other:?} says nothing of a delegation"),
+        SpeakCommand::Retry { acting, id } => (acting, id, "retry", json!({})),
     };
     let seat = Seat::take(&acting, config).await?;
     let path = format!("{}/{what}", seat.delegation(&id)?);

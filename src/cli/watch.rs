@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
 
 use super::show::{details, member, said};
 use super::{Exit, Seat, failure, tell};
@@ -30,7 +31,7 @@ async fn rest_of(seat: &Seat, id: &str, line: &mut Line) -> anyhow::Result<Value
     let path = seat.delegation(id)?;
     // The events come before the look, so that no ending falls between the two.
     let mut events = line.events(seat).await?;
-    let mut told = String::new();
+    let (mut told, mut heard) = (String::new(), false);
     loop {
         let view = seat.client.get(&path).await?;
         let status = member(&view, "status");
@@ -38,13 +39,15 @@ async fn rest_of(seat: &Seat, id: &str, line: &mut Line) -> anyhow::Result<Value
             return Ok(view);
         }
         let now = format!("{status}{}", details(&view));
-        if now != told {
+        if now != told && !heard {
             tell(&now);
-            told = now;
         }
-        while let Ok(event) = tokio::time::timeout(LOOK, line.next(&mut events)).await {
+        (told, heard) = (now, false);
+        let again = Instant::now() + LOOK;
+        while let Ok(event) = timeout_at(again, line.next(&mut events)).await {
             let event = event?;
-            if member(&event.data, "delegation_id") == id {
+            heard = member(&event.data, "delegation_id") == id;
+            if heard {
                 tell(&said(&event));
                 break;
             }

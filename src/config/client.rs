@@ -143,6 +143,26 @@ pub enum ClientCommand {
         /// The `seq` of the last message that was dealt with.
         seq: i64,
     },
+    /// What is said of a delegation that there is.
+    #[command(flatten)]
+    Speak(SpeakCommand),
+    /// Join a local MCP client, over the standard input and output, to a workspace of a running server.
+    Mcp {
+        /// Who acts.
+        #[command(flatten)]
+        acting: Acting,
+    },
+    /// Workspaces, for the admin.
+    #[command(subcommand)]
+    Workspace(WorkspaceCommand),
+    /// The tokens of a workspace.
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+/// What is said of a delegation that there is.
+#[derive(Subcommand, Clone, Debug)]
+pub enum SpeakCommand {
     /// Answer the question of a target.
     Answer {
         /// Who acts.
@@ -192,18 +212,6 @@ pub enum ClientCommand {
         /// Its id.
         id: String,
     },
-    /// Join a local MCP client, over the standard input and output, to a workspace of a running server.
-    Mcp {
-        /// Who acts.
-        #[command(flatten)]
-        acting: Acting,
-    },
-    /// Workspaces, for the admin.
-    #[command(subcommand)]
-    Workspace(WorkspaceCommand),
-    /// The tokens of a workspace.
-    #[command(subcommand)]
-    Token(TokenCommand),
 }
 
 /// What is done with workspaces.

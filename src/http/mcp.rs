@@ -27,6 +27,7 @@ use super::error::ApiError;
 use super::extract::Member;
 use super::openapi::{Limited, Refused, Unauthorised};
 use super::state::AppState;
+use tools::Wait;
 use waiting::Progress;
 
 /// The version that a client speaks which says nothing (Streamable HTTP, "Protocol Version Header").
@@ -116,10 +117,14 @@ pub(crate) async fn post(
         member,
         meta,
     };
-    if method == "tools/call" && takes_stream(&request) && tools::takes_long(&message.params) {
-        return Ok(stream::answer(call, id, message.params, version));
-    }
-    let answer = outcome(&call, &method, message.params, &mut Progress::unseen()).await;
+    let answer = match outcome(&call, &method, message.params).await {
+        Ok(Outcome::Waits(wait)) if takes_stream(&request) => {
+            return Ok(stream::answer(call, id, wait, version));
+        }
+        Ok(Outcome::Waits(wait)) => wait.result(&call, &mut Progress::unseen()).await,
+        Ok(Outcome::Done(result)) => Ok(result),
+        Err(error) => Err(error),
+    };
     answer::ok(&reply(&id, answer, &version))
 }
 
@@ -169,13 +174,14 @@ fn takes_stream(request: &HttpRequest) -> bool {
         .any(|value| value.contains("text/event-stream"))
 }
 
-async fn outcome(
-    call: &Call,
-    method: &str,
-    params: Value,
-    progress: &mut Progress,
-) -> Result<Value, ErrorData> {
-    match method {
+/// What a request came to at once. What it writes is committed then, before anything is answered (rule 1).
+enum Outcome {
+    Done(Value),
+    Waits(Wait),
+}
+
+async fn outcome(call: &Call, method: &str, params: Value) -> Result<Outcome, ErrorData> {
+    let result = match method {
         "initialize" => written(&initialized(&params)),
         "server/discover" => written(&DiscoverResult::from_server_info(
             ProtocolVersion::KNOWN_VERSIONS.to_vec(),
@@ -189,7 +195,7 @@ async fn outcome(
         }
         "tools/call" => {
             let params: CallToolRequestParams = read(params)?;
-            tools::call(call, params, progress).await
+            return tools::call(call, params).await;
         }
         "tasks/get" => tasks::get(call, &read(params)?).await,
         "tasks/update" => tasks::update(call, &read(params)?).await,
@@ -199,7 +205,8 @@ async fn outcome(
             format!("method not found: {method}"),
             None,
         )),
-    }
+    };
+    result.map(Outcome::Done)
 }
 
 fn about() -> InitializeResult {

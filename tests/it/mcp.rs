@@ -18,6 +18,7 @@ use crate::support::server::{Family, Server};
 crate::on_both_databases!(
     a_client_is_greeted_and_told_what_there_is,
     a_task_is_delegated_and_its_reply_read,
+    a_client_that_knows_tasks_follows_one,
     a_long_call_tells_how_it_goes_and_outlives_its_client,
     what_makes_no_sense_is_refused_in_the_protocols_words,
     a_local_client_is_joined_by_the_bridge,
@@ -114,6 +115,44 @@ async fn a_task_is_delegated_and_its_reply_read(database: Database) {
     let noted = server.api().feed(&caller, "a2a_receive").await;
     assert!(noted.iter().any(|row| row["method"] == "notify"));
     server.assert_invariants().await;
+}
+
+/// What a client says with each request that knows of tasks.
+fn knowing_tasks(mut params: Value) -> Value {
+    params["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}},
+    });
+    params
+}
+
+async fn a_client_that_knows_tasks_follows_one(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    let agent = FakeAgent::start(Behaviour::Echo).await;
+    agent.hold();
+    let Family { caller, target, .. } = server.family(&agent.url()).await;
+    let ask = async |method: &str, params: Value| {
+        ask(&server, &caller, method, &knowing_tasks(params)).await
+    };
+    let order = |task: &str| json!({"name": "delegate_task", "arguments": {"workspace_id": target.id, "task": task}});
+    let task = ask("tools/call", order("x")).await;
+    assert_eq!(
+        (&task["resultType"], &task["status"]),
+        (&json!("task"), &json!("working"))
+    );
+    let id = task["taskId"].as_str().expect("an id");
+    // It is a delegation like any other.
+    server.api().delegation(&caller, id).await.expect(200);
+    let stopped = ask("tools/call", order("never mind")).await;
+    let stop = json!({"taskId": stopped["taskId"]});
+    ask("tasks/cancel", stop.clone()).await;
+    assert_eq!(ask("tasks/get", stop.clone()).await["status"], "cancelled");
+    ask("tasks/cancel", stop).await;
+    agent.release();
+    server.api().wait_until_ended(&caller, id).await;
+    let done = ask("tasks/get", json!({"taskId": id})).await;
+    assert_eq!(done["status"], "completed");
+    assert_eq!(done["result"]["content"][0]["text"], "echo: x");
 }
 
 async fn a_long_call_tells_how_it_goes_and_outlives_its_client(database: Database) {

@@ -11,6 +11,7 @@ use rmcp::model::{ProtocolVersion, RequestId};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::tools::Wait;
 use super::waiting::Progress;
 use super::{Call, reply};
 
@@ -19,17 +20,17 @@ const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// How many events may wait for a client that reads slowly; what there is no room for is not said.
 const ROOM: usize = 16;
 
-/// Answers a call of a tool event by event. It ends with the result, or when the client goes: what was delegated goes on.
+/// Answers a call that waits event by event. It ends with the result, or when the client goes: what was delegated goes on.
 pub(super) fn answer(
     call: Call,
     id: RequestId,
-    params: Value,
+    wait: Wait,
     version: ProtocolVersion,
 ) -> HttpResponse {
     let (sender, receiver) = mpsc::channel(ROOM);
     actix_web::rt::spawn(async move {
         let mut progress = Progress::seen(call.meta.get_progress_token(), sender.clone());
-        let answer = super::outcome(&call, "tools/call", params, &mut progress).await;
+        let answer = wait.result(&call, &mut progress).await;
         // Whoever has gone finds the result in the inbox.
         drop(sender.send(event(&reply(&id, answer, &version))).await);
     });

@@ -38,20 +38,23 @@ pub(super) async fn update(call: &Call, params: &UpdateTaskParams) -> Result<Val
 
 pub(super) async fn cancel(call: &Call, params: &CancelTaskParams) -> Result<Value, ErrorData> {
     let id = DelegationId::from_text(&params.task_id);
-    view(call, &id).await?;
     match withdraw(&call.state, &call.member, id, String::new()).await {
         // It may have ended before, which `tasks/get` shows.
         Ok(_) | Err(ApiError::With { .. }) => written(&TaskAckResult::default()),
-        Err(error) => Err(ErrorData::internal_error(error.to_string(), None)),
+        Err(error) => Err(trouble(&error)),
+    }
+}
+
+fn trouble(error: &ApiError) -> ErrorData {
+    match error {
+        ApiError::Missing(_) => senseless("task not found"),
+        error => ErrorData::internal_error(error.to_string(), None),
     }
 }
 
 async fn view(call: &Call, id: &DelegationId) -> Result<Value, ErrorData> {
-    let view = whole_of(&call.state, call.member.workspace, id.clone(), false, false).await;
-    view.map_err(|error| match error {
-        ApiError::Missing(_) => senseless("task not found"),
-        error => ErrorData::internal_error(error.to_string(), None),
-    })
+    let view = whole_of(&call.state, call.member.workspace, id.clone(), false, false);
+    view.await.map_err(|error| trouble(&error))
 }
 
 fn text<'a>(view: &'a Value, name: &str) -> &'a str {

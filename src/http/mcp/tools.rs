@@ -7,7 +7,7 @@ use rmcp::model::{CallToolRequestParams, CallToolResult, ContentBlock, ErrorData
 use serde_json::{Map, Value, json};
 
 use super::waiting::{self, Progress};
-use super::{Call, senseless, tasks, written};
+use super::{Call, Outcome, senseless, tasks, written};
 use crate::auth::Principal;
 use crate::domain::{DelegationId, Position, Status};
 use crate::http::body::Fields;
@@ -40,50 +40,75 @@ pub(super) fn all() -> &'static [Tool] {
     &TOOLS
 }
 
-/// Whether a call may take longer than a client waits for a plain answer.
-pub(super) fn takes_long(params: &Value) -> bool {
-    let name = params.get("name").and_then(Value::as_str);
-    matches!(name, Some("delegate_task" | "wait_for_message"))
+/// What there is to wait for. Whatever was to be written is committed.
+pub(super) enum Wait {
+    /// The end of a delegation.
+    Ending(DelegationId),
+    /// A message, so long, of which at most so many are shown.
+    Message(Duration, i64),
 }
 
-/// Calls a tool. That it could not do what it was told is its result: the model that called it shall read why.
-pub(super) async fn call(
-    call: &Call,
-    params: CallToolRequestParams,
-    progress: &mut Progress,
-) -> Result<Value, ErrorData> {
-    let fields = Fields::from(params.arguments.unwrap_or_default());
-    let done = match &*params.name {
-        "delegate_task" => match delegate(call, &fields).await {
-            Ok(id) if call.takes_tasks() => return tasks::begun(call, &id).await,
-            Ok(id) => waiting::ending(call, &id, progress)
-                .await
-                .map(|view| became(&view)),
-            Err(error) => Err(error),
-        },
-        "delegate_task_async" => delegate(call, &fields)
-            .await
-            .map(|id| structured(json!({"task_id": id.to_string(), "status": "delegated"}))),
-        "check_task_status" => check(call, &fields).await.map(structured),
-        "cancel_task" => cancel(call, &fields).await.map(structured),
-        "answer_question" => answer(call, &fields).await.map(structured),
-        "list_peers" => peers_of(&call.state, call.member.workspace, "")
-            .await
-            .map(|peers| structured(json!({"peers": peers}))),
-        "get_workspace_info" => shown_to_itself(&call.state, call.member.workspace)
-            .await
-            .map(structured),
-        "wait_for_message" => wait(call, &fields, progress).await.map(structured),
-        "inbox_peek" => peek(call, &fields).await.map(structured),
-        "inbox_ack" => acknowledge(call, &fields).await.map(structured),
-        "send_message_to_user" => notify(call, &fields).await,
-        name => return Err(senseless(format!("unknown tool: {name}"))),
-    };
+impl Wait {
+    /// The result of the call, once there is one.
+    pub(super) async fn result(
+        self,
+        call: &Call,
+        progress: &mut Progress,
+    ) -> Result<Value, ErrorData> {
+        let done = match self {
+            Self::Ending(id) => {
+                let view = waiting::ending(call, &id, progress).await;
+                view.map(|view| became(&view))
+            }
+            Self::Message(wait, limit) => {
+                let found = waiting::messages(call, wait, limit, progress).await;
+                found.map(CallToolResult::structured)
+            }
+        };
+        finished(done)
+    }
+}
+
+/// That a tool could not do what it was told is its result: the model that called it shall read why.
+fn finished(done: Result<CallToolResult, ApiError>) -> Result<Value, ErrorData> {
     written(&done.unwrap_or_else(|error| failed(&error)))
 }
 
-fn structured(value: Value) -> CallToolResult {
-    CallToolResult::structured(value)
+/// Calls a tool.
+pub(super) async fn call(call: &Call, params: CallToolRequestParams) -> Result<Outcome, ErrorData> {
+    let fields = Fields::from(params.arguments.unwrap_or_default());
+    let done = match &*params.name {
+        "delegate_task" => match delegate(call, &fields).await {
+            Ok(id) if call.takes_tasks() => {
+                return tasks::begun(call, &id).await.map(Outcome::Done);
+            }
+            Ok(id) => return Ok(Outcome::Waits(Wait::Ending(id))),
+            Err(error) => Err(error),
+        },
+        "wait_for_message" => match patience(&fields) {
+            Ok(wait) => return Ok(Outcome::Waits(wait)),
+            Err(error) => Err(error),
+        },
+        "delegate_task_async" => delegate(call, &fields).await.map(|id| {
+            CallToolResult::structured(json!({"task_id": id.to_string(), "status": "delegated"}))
+        }),
+        "check_task_status" => check(call, &fields).await.map(CallToolResult::structured),
+        "cancel_task" => cancel(call, &fields).await.map(CallToolResult::structured),
+        "answer_question" => answer(call, &fields).await.map(CallToolResult::structured),
+        "list_peers" => peers_of(&call.state, call.member.workspace, "")
+            .await
+            .map(|peers| CallToolResult::structured(json!({"peers": peers}))),
+        "get_workspace_info" => shown_to_itself(&call.state, call.member.workspace)
+            .await
+            .map(CallToolResult::structured),
+        "inbox_peek" => peek(call, &fields).await.map(CallToolResult::structured),
+        "inbox_ack" => acknowledge(call, &fields)
+            .await
+            .map(CallToolResult::structured),
+        "send_message_to_user" => notify(call, &fields).await,
+        name => return Err(senseless(format!("unknown tool: {name}"))),
+    };
+    finished(done).map(Outcome::Done)
 }
 
 /// Why a tool could not do what it was told, with the remedy.
@@ -106,7 +131,7 @@ fn became(view: &Value) -> CallToolResult {
     if Status::parse(text("status")).is_some_and(Status::is_terminal) {
         return ended(view);
     }
-    structured(json!({
+    CallToolResult::structured(json!({
         "task_id": text("delegation_id"), "status": text("status"),
         "note": "not ended yet: ask with check_task_status, or wait for the result with wait_for_message",
     }))
@@ -242,10 +267,10 @@ fn limit(fields: &Fields) -> Result<i64, ApiError> {
     between(fields, "limit", MESSAGES, (1, MESSAGES_MAX))
 }
 
-async fn wait(call: &Call, fields: &Fields, progress: &mut Progress) -> Result<Value, ApiError> {
+fn patience(fields: &Fields) -> Result<Wait, ApiError> {
     let seconds = between(fields, "timeout_seconds", WAIT, (0, WAIT_MAX))?;
     let wait = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    waiting::messages(call, wait, limit(fields)?, progress).await
+    Ok(Wait::Message(wait, limit(fields)?))
 }
 
 async fn peek(call: &Call, fields: &Fields) -> Result<Value, ApiError> {
