@@ -235,12 +235,10 @@ async fn workspaces(command: WorkspaceCommand, config: &Config) -> anyhow::Resul
                 Some(parent) => Some(find(&client, None, &parent).await?),
                 None => None,
             };
-            let mut body = json!({
+            let body = json!({
                 "name": name, "external": true, "parent_id": parent, "url": agent_url,
+                "delivery_mode": if poll { "poll" } else { "push" },
             });
-            if let (true, Some(members)) = (poll, body.as_object_mut()) {
-                members.insert("delivery_mode".to_owned(), "poll".into());
-            }
             show.one(&client.post("/workspaces", &body).await?)
         }
         WorkspaceCommand::List { access } => {

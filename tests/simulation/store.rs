@@ -1,5 +1,7 @@
 //! The model of the store: exactly the rules of the real one, which `twin` holds it to, on maps.
 
+mod places;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -7,6 +9,7 @@ use baton::domain::*;
 use baton::store::{Acceptance, Write, Written};
 
 use crate::Flaw;
+use places::places_of;
 
 /// A delegation's row.
 #[derive(Clone, Debug)]
@@ -475,20 +478,6 @@ impl ModelStore {
             prunable: false,
         });
         audited.collect()
-    }
-}
-
-/// How many places a write takes, whether it needs them or not.
-fn places_of(write: &Write) -> usize {
-    let feed = |feed: &Feed| feed.rows.len() + feed.reply.iter().len() + feed.events.len();
-    match write {
-        Write::Accept(accept) => {
-            let sent = accept.sent.iter().map(|sent| feed(&sent.feed));
-            (feed(&accept.feed) + sent.sum::<usize>()).max(1)
-        }
-        Write::Advance(advance) | Write::Visit(advance) => feed(&advance.feed),
-        Write::DeliverOwed { .. } => 1,
-        _ => 0,
     }
 }
 
