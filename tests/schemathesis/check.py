@@ -239,6 +239,7 @@ def by_hand(baton, world):
         ("GET", "/ws", None, shake, None, 401),
         ("GET", "/ws", ADMIN, foreign, None, 403),
         ("GET", inbox, ADMIN, {}, None, 200),
+        ("GET", f"/workspaces/{world['caller']}/mcp", own, {}, None, 405),
         ("GET", f"/workspaces/{gone}", ADMIN, {}, None, 410),
         ("POST", "/registry/heartbeat", ADMIN, {}, {"workspace_id": gone}, 410),
         ("POST", "/registry/register", ADMIN, {}, {"id": gone, "agent_card": {}, "url": world["agent"]}, 410),
@@ -276,7 +277,7 @@ def waited_for(baton, world):
 
 
 def unreached(baton):
-    """The operations that never succeeded: what is always refused was not looked at."""
+    """The operations that could succeed and never did: what is always refused was not looked at."""
     counted = re.findall(
         r'^baton_http_requests_total\{method="(\w+)",path="([^"]+)",status="(\d+)"\} (\d+)$',
         baton.ask("GET", "/metrics")[1],
@@ -286,12 +287,17 @@ def unreached(baton):
     for method, path, status, count in counted:
         seen.setdefault((method, path), {})[status] = int(count)
     described = baton.told("GET", "/openapi.json")["paths"]
-    operations = [(method.upper(), path) for path, item in described.items() for method in item]
+    answers = {(method.upper(), path): one["responses"] for path, item in described.items() for method, one in item.items()}
+    operations = list(answers)
     print("\n---- answers by status")
     for operation in sorted(operations):
         print(*operation, " ".join(f"{status}:{count}" for status, count in sorted(seen.get(operation, {}).items())))
-    well = [operation for operation in operations if any(status < "300" for status in seen.get(operation, {}))]
-    return [f"{method} {path} never succeeded" for method, path in sorted(set(operations) - set(well))]
+    return [
+        f"{method} {path} never succeeded"
+        for method, path in sorted(operations)
+        if any(status < "300" for status in answers[method, path])
+        and not any(status < "300" for status in seen.get((method, path), {}))
+    ]
 
 
 def main(binary, database=None):
