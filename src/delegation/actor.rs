@@ -263,7 +263,7 @@ impl DelegationActor {
         if polled(&self.life) || !polled(after) {
             return None;
         }
-        let task = self.poll_task.as_deref().unwrap_or_default();
+        let task = self.poll_task.as_ref().map_or("", |task| &task.text);
         let envelope = request_envelope(&self.terms.key.id.to_string(), task);
         Some(request_row(&self.terms, envelope, self.terms.target?, at))
     }
@@ -328,8 +328,8 @@ impl DelegationActor {
             Some(Effect::Continue {
                 attempt,
                 task,
-                text,
-            }) => self.runtime.go_on(&self.terms, attempt, task, text),
+                answer,
+            }) => self.runtime.go_on(&self.terms, attempt, task, answer),
             Some(Effect::CancelRemote { task }) => self.runtime.cancel(&self.terms, task),
             None => {}
         }

@@ -18,7 +18,7 @@ use crate::clock;
 use crate::dispatch::{A2aClient, AskCall, Call, Called, Message};
 use crate::domain::{
     AskOutcome, Attempt, DelegationKey, DeliveryMode, ErrorClass, Event, Life, Outcome, Policy,
-    RemoteTaskId, Seat, Status, Terms, Timestamp, Unready,
+    RemoteTaskId, Said, Seat, Status, Terms, Timestamp, Unready,
 };
 use crate::faults::{Faults, Point};
 use crate::persistence::Persistence;
@@ -140,8 +140,8 @@ impl Runtime {
     /// The whole task.
     pub(super) async fn task(&self, terms: &Terms) -> Task {
         let key = terms.key.clone();
-        let task = self.read(move |reader| reader.task(&key)).await;
-        task.unwrap_or_else(|| "".into())
+        let task = self.read(move |reader| reader.said(&key)).await;
+        task.unwrap_or_else(|| Said::words(""))
     }
 
     /// Whether the target declared that it drops a repeated messageId.
@@ -201,7 +201,7 @@ impl Runtime {
                     Some(task) => task,
                     None => Box::pin(runtime.task(&terms)).await,
                 };
-                let message = Message::Task(task);
+                let message = Message::Task(task.text);
                 let called = runtime.call_now(&terms, route, attempt, message);
                 let called = holding(permit, terms.deadline, called).await;
                 runtime.faults.pass(Point::AnswerReceived);
@@ -217,7 +217,7 @@ impl Runtime {
         terms: &Arc<Terms>,
         attempt: Attempt,
         task: Option<RemoteTaskId>,
-        text: Arc<str>,
+        answer: Said,
     ) {
         let calling = {
             let (runtime, terms) = (Arc::clone(self), Arc::clone(terms));
@@ -229,6 +229,7 @@ impl Runtime {
                     return Called { outcome, raw: None };
                 };
                 let id = format!("{}:{}", terms.key.id, attempt.0).into();
+                let text = answer.text;
                 let message = Message::Input { id, task, text };
                 let called = runtime.call_now(&terms, route, attempt, message);
                 holding(permit, terms.deadline, called).await

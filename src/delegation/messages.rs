@@ -10,7 +10,7 @@ use super::actor::DelegationActor;
 use super::beginning::Beginning;
 use super::lines::Held;
 use super::{ActorNumber, Error, Told};
-use crate::domain::{Accept, DelegationKey, Event, NewDelegation, Unready};
+use crate::domain::{Accept, DelegationKey, Event, NewDelegation, Said, Unready};
 use crate::persistence;
 use crate::store::{Acceptance, Loaded, Written};
 
@@ -111,4 +111,4 @@ pub(super) struct ActorDown {
 }
 
 /// The whole task, shared.
-pub(super) type Task = Arc<str>;
+pub(super) type Task = Said;

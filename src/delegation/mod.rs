@@ -365,6 +365,7 @@ impl Delegations {
             idempotency: None,
             state,
             retry_of: None,
+            envelope: None,
         };
         // Somebody else may have been faster: then that one is told.
         self.begin(delegation, "").await.map(drop)

@@ -165,9 +165,8 @@ impl Supervisor {
         let Written::Accepted(acceptance) = written else {
             return Err(Error::UNAVAILABLE);
         };
-        let NewDelegation {
-            terms, task, state, ..
-        } = delegation;
+        let task = delegation.said();
+        let NewDelegation { terms, state, .. } = delegation;
         match &acceptance {
             Acceptance::Created { .. } => {
                 self.accepted.increment(1);

@@ -183,6 +183,7 @@ impl House {
             }),
             state: State::Pending,
             retry_of: None,
+            envelope: None,
         }
     }
 

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::words::words;
 use super::{
-    Attempt, DelegationId, DelegationKey, Feed, Incarnation, Life, Revision, State, Timestamp,
-    WorkspaceId,
+    Attempt, DelegationId, DelegationKey, Feed, Incarnation, Json, Life, Revision, State,
+    Timestamp, WorkspaceId,
 };
 
 words!(
@@ -76,6 +76,36 @@ pub struct Idempotency {
     pub fingerprint: [u8; 32],
 }
 
+/// What is said to a target.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Said {
+    /// In words.
+    pub text: Arc<str>,
+    /// The A2A 1.0 message that it came as, to be passed on as it is (A2A §4.1.4).
+    pub message: Option<Json>,
+}
+
+impl Said {
+    /// What came as words alone.
+    #[must_use]
+    pub fn words(text: impl Into<Arc<str>>) -> Self {
+        let text = text.into();
+        Self {
+            text,
+            message: None,
+        }
+    }
+}
+
+/// What a delegation is besides its task when it came as an A2A message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Envelope {
+    /// The message, in the form of A2A 1.0.
+    pub message: Json,
+    /// The context that it belongs to (A2A §3.4).
+    pub context: Box<str>,
+}
+
 /// A delegation to begin.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewDelegation {
@@ -83,6 +113,8 @@ pub struct NewDelegation {
     pub terms: Terms,
     /// The whole task.
     pub task: Arc<str>,
+    /// What it came as, if it was an A2A message.
+    pub envelope: Option<Envelope>,
     /// The key, if the caller gave one.
     pub idempotency: Option<Idempotency>,
     /// Where it begins: `pending`, or `dispatched` when an agent sent it itself.
@@ -100,6 +132,18 @@ pub struct Accept {
     pub feed: Feed,
     /// Its first change, when nothing stands in the way of sending it: one commit stores what both would leave.
     pub sent: Option<Advance>,
+}
+
+impl NewDelegation {
+    /// What the target is to be told.
+    #[must_use]
+    pub fn said(&self) -> Said {
+        let message = self.envelope.as_ref();
+        Said {
+            text: Arc::clone(&self.task),
+            message: message.map(|envelope| envelope.message.clone()),
+        }
+    }
 }
 
 impl Accept {

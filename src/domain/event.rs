@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Attempt, Ending, ErrorClass, Life, Progress, RemoteTaskId, Timestamp};
+use super::{Attempt, Ending, ErrorClass, Life, Progress, RemoteTaskId, Said, Timestamp};
 
 /// The present, passed in: the pure part has no clock and no dice.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -60,7 +60,7 @@ pub enum Event {
     /// The caller answers the target's question.
     InputGiven {
         /// The answer.
-        text: Arc<str>,
+        answer: Said,
     },
     /// The caller, or an admin, withdraws it.
     Cancelled {
@@ -202,7 +202,7 @@ pub enum Effect {
         /// The target's name for the work.
         task: Option<RemoteTaskId>,
         /// The answer.
-        text: Arc<str>,
+        answer: Said,
     },
     /// Tell the target that nobody waits for its work any more.
     CancelRemote {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::words::words;
 use super::{
     ActivityId, DelegationId, DelegationKey, Ending, Life, NewDelegation, Origin, State, Status,
-    Terms, Timestamp, Working, WorkspaceId, preview, sanitize,
+    Terms, Timestamp, Working, WorkspaceId, conversation, preview, sanitize,
 };
 
 /// The `method` of a request in an inbox.
@@ -145,6 +145,8 @@ words!(
     DelegationComplete = "DELEGATION_COMPLETE",
     DelegationFailed = "DELEGATION_FAILED",
     DelegationCancelled = "DELEGATION_CANCELLED",
+    TaskMessage = "TASK_MESSAGE",
+    TaskArtifact = "TASK_ARTIFACT",
     WorkspaceProvisioning = "WORKSPACE_PROVISIONING",
     WorkspaceProvisionFailed = "WORKSPACE_PROVISION_FAILED",
     WorkspaceOnline = "WORKSPACE_ONLINE",
@@ -171,6 +173,8 @@ pub struct FeedEvent {
     pub payload: Json,
     /// When it was decided.
     pub created_at: Timestamp,
+    /// The delegation that it is found by later, if it tells what was said or made in the course of one.
+    pub course_of: Option<DelegationId>,
 }
 
 /// What one change shows. The reply is apart because it may fail alone (rule 4).
@@ -271,8 +275,10 @@ pub fn advanced_feed(
     }
     let State::Ended(ended) = &after.state else {
         let payload = status_payload(terms, after);
+        let status = event(terms, EventName::DelegationStatus, payload, at);
+        let said = conversation::said(terms, before, after, at);
         return Feed {
-            events: vec![event(terms, EventName::DelegationStatus, payload, at)],
+            events: [status].into_iter().chain(said).collect(),
             ..Feed::default()
         };
     };
@@ -467,6 +473,7 @@ fn event(terms: &Terms, name: EventName, payload: Json, at: Timestamp) -> FeedEv
         workspace: terms.key.caller,
         payload,
         created_at: at,
+        course_of: None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Pure: no clock, no randomness, no I/O, no actix. Time and randomness come in as values ([`Moment`]).
 
 mod card;
+mod conversation;
 mod delegation;
 mod event;
 mod feed;
@@ -20,7 +21,8 @@ mod workspace;
 
 pub use card::{IDEMPOTENT_MESSAGE_ID, declares_deduplication};
 pub use delegation::{
-    Accept, Advance, Idempotency, NewDelegation, Origin, Priority, Redelivery, Terms,
+    Accept, Advance, Envelope, Idempotency, NewDelegation, Origin, Priority, Redelivery, Said,
+    Terms,
 };
 pub use event::{
     AskOutcome, Decision, Effect, Event, Ignored, Moment, Outcome, Report, Settled, Step, Unready,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::words::words;
-use super::{Attempt, RemoteTaskId, Timestamp};
+use super::{Attempt, RemoteTaskId, Said, Timestamp};
 
 words!(
     /// The ten words of product.md, "The life of a delegation".
@@ -165,7 +165,7 @@ pub struct Input {
     /// What was asked.
     pub question: Arc<str>,
     /// What the caller answered.
-    pub text: Arc<str>,
+    pub answer: Said,
 }
 
 /// The target has the move.

@@ -60,7 +60,7 @@ pub fn transition(
             progress,
         } => context.heard(*by_target, progress),
         Event::Fetched => context.fetched(),
-        Event::InputGiven { text } => context.input_given(text),
+        Event::InputGiven { answer } => context.input_given(answer),
         Event::Cancelled { reason } => context.cancelled(reason),
         Event::Dropped { detail } => context.dropped(detail),
         Event::Elapsed { target_heard_at } => context.elapsed(*target_heard_at),

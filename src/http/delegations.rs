@@ -82,6 +82,7 @@ pub(crate) async fn hand_over(
         task: order.task,
         state: State::Pending,
         retry_of: None,
+        envelope: order.envelope,
     };
     let begun = state.delegations.begin(delegation, &order.target_as_sent);
     Ok((id, begun.await?))
@@ -175,6 +176,7 @@ pub(crate) async fn record(
         idempotency: None,
         state: State::Working(Working::dispatched(now)),
         retry_of: None,
+        envelope: None,
     };
     if let Acceptance::IdTaken = state.delegations.begin(delegation, &target_as_sent).await? {
         same_as_recorded(&state, key, target, task).await?;

@@ -1,6 +1,7 @@
 //! HTTP: routes to handlers, and what surrounds them. Handlers read by the pool, write through the actors, and answer
 //! 2xx only after a commit.
 
+mod a2a;
 mod activity;
 mod activity_query;
 mod admin;
@@ -204,6 +205,13 @@ fn workspace_routes(config: &mut ServiceConfig) {
                 .route(web::get().to(mcp::nothing_to_listen_to))
                 .route(web::delete().to(mcp::nothing_to_listen_to)),
         )
+        .service(at("/a2a").route(web::post().to(a2a::post)))
+        .service(at("/a2a/").route(web::post().to(a2a::post)))
+        .service(at("/a2a/.well-known/agent-card.json").route(web::get().to(a2a::card::get)))
+        .service(
+            at("/a2a/v0.3/.well-known/agent-card.json").route(web::get().to(a2a::card::get_old)),
+        )
+        .service(web::resource("/a2a/{operation:.*}").to(a2a::operation))
         .service(at("/notify").route(reports(web::post().to(inbox::notify))))
         .service(at("/events/stream").route(web::get().to(events::stream_of)))
         .service(

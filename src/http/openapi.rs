@@ -10,8 +10,8 @@ use utoipa::openapi::{
 use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema, ToSchema};
 
 use super::{
-    activity, admin, delegation_views, delegations, events, heartbeat, inbox, mcp, ops, registry,
-    retry, sockets, steering, tokens, waiting, workspace_creation, workspaces,
+    a2a, activity, admin, delegation_views, delegations, events, heartbeat, inbox, mcp, ops,
+    registry, retry, sockets, steering, tokens, waiting, workspace_creation, workspaces,
 };
 use crate::domain::ActivityType;
 
@@ -277,6 +277,7 @@ impl Modify for Names {
         delegations::delegate, delegations::record, delegations::update, delegation_views::list, delegation_views::get,
         steering::heartbeat, steering::cancel, steering::input, retry::retry,
         activity::list, activity::log, mcp::post, mcp::nothing_to_listen_to, inbox::inbox, inbox::acknowledge, inbox::notify,
+        a2a::post, a2a::card::get, a2a::card::get_old,
         events::newest, events::newest_of, events::stream_of, sockets::open,
         workspace_creation::create, workspaces::list, workspaces::get, workspaces::patch, workspaces::remove,
         tokens::list, tokens::create, tokens::revoke,
@@ -308,7 +309,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!((operations, names.len()), (44, 44));
+        assert_eq!((operations, names.len()), (47, 47));
         // The later description of a status counts, so a route's own stands behind the common ones.
         let text = api.to_json().unwrap();
         assert!(text.contains("`starting` or `degraded`") && text.contains("no address now"));

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::body::Fields;
 use super::error::{ApiError, Fault};
 use crate::config::MAX_DEADLINE_S;
-use crate::domain::{Idempotency, Priority, Redelivery, WorkspaceId};
+use crate::domain::{Envelope, Idempotency, Priority, Redelivery, WorkspaceId};
 
 const INVALID_DELEGATION: &str = "invalid delegation request";
 
@@ -21,6 +21,7 @@ pub(crate) struct Order {
     pub(crate) deadline: Option<Duration>,
     pub(crate) redelivery: Redelivery,
     pub(crate) priority: Priority,
+    pub(crate) envelope: Option<Envelope>,
 }
 
 impl Order {
@@ -45,7 +46,27 @@ impl Order {
             deadline,
             redelivery,
             priority,
+            envelope: None,
         })
+    }
+
+    /// An A2A message; `text` is what it says in words.
+    pub(crate) fn message(
+        target: WorkspaceId,
+        text: String,
+        key: Option<String>,
+        envelope: Envelope,
+    ) -> Self {
+        Self {
+            target,
+            target_as_sent: target.to_string(),
+            task: text.into(),
+            key,
+            deadline: None,
+            redelivery: Redelivery::default(),
+            priority: Priority::default(),
+            envelope: Some(envelope),
+        }
     }
 
     pub(crate) fn idempotency(&self) -> Option<Idempotency> {

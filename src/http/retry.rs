@@ -59,10 +59,11 @@ pub(crate) async fn retry(
     let key = find(&state, &member, path.0).await?;
     must_be_callers(&member, &key)?;
     let wanted = key.clone();
-    let read = state
-        .store
-        .read(move |reader| Ok(reader.load(&wanted)?.zip(reader.task(&wanted)?)));
-    let (ended, task) = read
+    let read = state.store.read(move |reader| {
+        let found = reader.load(&wanted)?.zip(reader.task(&wanted)?);
+        Ok(found.zip(Some(reader.envelope(&wanted)?)))
+    });
+    let ((ended, task), envelope) = read
         .await?
         .ok_or(ApiError::Missing("delegation not found"))?;
     let target = may_be_repeated(&key, ended.life.status(), ended.terms.target)?;
@@ -82,6 +83,7 @@ pub(crate) async fn retry(
         },
         idempotency: again.key.map(|key| idempotency(&key, target, &task)),
         task,
+        envelope,
         state: State::Pending,
         retry_of: Some(key.id),
     };

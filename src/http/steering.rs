@@ -13,7 +13,7 @@ use super::openapi::{CancelBody, InputBody, Limited, ProgressBody, Refused};
 use super::state::AppState;
 use crate::auth::Principal;
 use crate::delegation::Applied;
-use crate::domain::{DelegationId, DelegationKey, Event, Progress, Status, preview};
+use crate::domain::{DelegationId, DelegationKey, Event, Progress, Said, Status, preview};
 
 pub(crate) const INVALID_BODY: &str = "invalid request body";
 
@@ -172,7 +172,8 @@ pub(crate) async fn give_input(
 ) -> Result<Value, ApiError> {
     let key = find(state, member, id).await?;
     must_be_callers(member, &key)?;
-    let event = Event::InputGiven { text: text.into() };
+    let answer = Said::words(text);
+    let event = Event::InputGiven { answer };
     match state.delegations.apply(key.clone(), event).await? {
         Applied::Moved(status) => Ok(standing(&key, status)),
         Applied::NoUse(status) => Err(nothing_asked(&key, status)),

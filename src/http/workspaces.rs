@@ -343,5 +343,6 @@ pub(crate) fn event(workspace: WorkspaceId, name: EventName, payload: &Value) ->
         workspace,
         payload: Json::from(payload),
         created_at: clock::now(),
+        course_of: None,
     }
 }

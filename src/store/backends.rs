@@ -3,12 +3,12 @@
 use super::session::Leased;
 use super::{
     ActivityFilter, ActivityView, AuditLimits, Commit, DelegationFilter, DelegationLine,
-    DelegationView, Error, EventView, Loaded, NodeView, OwedReply, Page, Reader, TokenView, Write,
-    Writer,
+    DelegationView, Error, EventView, Handed, HandedFilter, Loaded, NodeView, OwedReply, Page,
+    Reader, TokenView, Write, Writer,
 };
 use crate::domain::{
-    ActivityId, Audited, DelegationId, DelegationKey, NodeId, Position, Status, Workspace,
-    WorkspaceId,
+    ActivityId, Audited, DelegationId, DelegationKey, Envelope, NodeId, Position, Said, Status,
+    Workspace, WorkspaceId,
 };
 
 pub(super) mod postgres {
@@ -212,6 +212,7 @@ pub(super) mod postgres {
     shared::read_workspaces!(PgConnection);
     shared::read_feed!(PgConnection, diesel::pg::Pg);
     shared::read_delegations!(PgConnection, diesel::pg::Pg);
+    shared::read_tasks!(PgConnection, diesel::pg::Pg);
     shared::write_delegations!(PgConnection);
     shared::write_workspaces!(PgConnection);
     shared::prune!(PgConnection);
@@ -332,6 +333,7 @@ pub(super) mod sqlite {
     shared::read_workspaces!(SqliteConnection);
     shared::read_feed!(SqliteConnection, diesel::sqlite::Sqlite);
     shared::read_delegations!(SqliteConnection, diesel::sqlite::Sqlite);
+    shared::read_tasks!(SqliteConnection, diesel::sqlite::Sqlite);
     shared::write_delegations!(SqliteConnection);
     shared::write_workspaces!(SqliteConnection);
     shared::prune!(SqliteConnection);
@@ -380,6 +382,12 @@ implement_both! {
         fn peers(id: WorkspaceId) -> Vec<Workspace>;
         fn tokens(workspace: WorkspaceId, limit: i64, offset: i64) -> Vec<TokenView>;
         fn acknowledged(workspace: WorkspaceId) -> Position;
+    }
+    read_tasks {
+        fn said(key: &DelegationKey) -> Option<Said>;
+        fn envelope(key: &DelegationKey) -> Option<Envelope>;
+        fn course(key: &DelegationKey, limit: i64) -> Vec<EventView>;
+        fn handed(filter: &HandedFilter) -> Handed;
     }
     read_delegations {
         fn load(key: &DelegationKey) -> Option<Loaded>;

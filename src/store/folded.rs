@@ -200,6 +200,8 @@ fn begin<'a>(statement: Statement<'a>, rows: &'a [NewRow<'a>]) -> Statement<'a> 
             idempotency_key: idempotency_key,
             fingerprint: fingerprint,
             traceparent: traceparent,
+            message: message,
+            context_id: context_id,
         }
     );
     let all: Vec<Column<'_>> = [number].into_iter().chain(others).chain(seldom).collect();
@@ -300,7 +302,13 @@ fn show<'a>(statement: Statement<'a>, shown: &'a Shown<'a>, moves: bool) -> Stat
             created_at: created_at,
         }
     );
-    let all: Vec<Column<'_>> = [place].into_iter().chain(others).collect();
+    let course = seldom_columns!(
+        events,
+        structure_events {
+            delegation_id: delegation_id
+        }
+    );
+    let all: Vec<Column<'_>> = [place].into_iter().chain(others).chain(course).collect();
     statement
         .text(", events AS (INSERT INTO structure_events (")
         .names(&all)

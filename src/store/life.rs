@@ -19,9 +19,9 @@ use super::types::{Id, Ts};
 use super::{Error, Loaded};
 use crate::domain::{
     Accept, Attempt, DelegationId, DelegationKey, Ended, Ending, ErrorClass, Incarnation, Input,
-    LateResult, Life, NodeId, Origin, Phase, Position, Priority, Progress, Question, Redelivery,
-    RemoteTaskId, Revision, State, Status, Terms, Trouble, Wait, WaitingFor, Working, WorkspaceId,
-    sanitize,
+    Json, LateResult, Life, NodeId, Origin, Phase, Position, Priority, Progress, Question,
+    Redelivery, RemoteTaskId, Revision, Said, State, Status, Terms, Trouble, Wait, WaitingFor,
+    Working, WorkspaceId, sanitize,
 };
 
 /// How much of a task or a result a list shows, in bytes.
@@ -67,6 +67,7 @@ pub(crate) struct LifeColumns<'a> {
     pub(crate) phase: Option<&'a str>,
     pub(crate) question: Option<Cow<'a, str>>,
     pub(crate) input: Option<Cow<'a, str>>,
+    pub(crate) input_message: Option<&'a str>,
     pub(crate) failures: Option<i32>,
     pub(crate) failing_since: Option<Ts>,
     pub(crate) progress_message: Option<Cow<'a, str>>,
@@ -117,7 +118,8 @@ impl<'a> LifeColumns<'a> {
         }
         if let Some(input) = &working.input {
             self.question = Some(sanitize(&input.question));
-            self.input = Some(sanitize(&input.text));
+            self.input = Some(sanitize(&input.answer.text));
+            self.input_message = input.answer.message.as_ref().map(|json| &*json.0);
         }
     }
 
@@ -145,6 +147,8 @@ pub(crate) struct NewRow<'a> {
     pub(crate) callee_id: Option<Id>,
     pub(crate) task: Cow<'a, str>,
     pub(crate) task_preview: Cow<'a, str>,
+    pub(crate) message: Option<&'a str>,
+    pub(crate) context_id: Option<Cow<'a, str>>,
     pub(crate) origin: &'a str,
     pub(crate) redelivery: &'a str,
     pub(crate) priority: i32,
@@ -179,6 +183,7 @@ impl<'a> NewRow<'a> {
         let delegation = &accept.delegation;
         let terms = &delegation.terms;
         let key = delegation.idempotency.as_ref();
+        let envelope = delegation.envelope.as_ref();
         let sent = accept.sent.as_ref();
         let changed_at = sent.map_or(terms.created_at, |sent| sent.at);
         Self {
@@ -188,6 +193,8 @@ impl<'a> NewRow<'a> {
             callee_id: terms.target.map(|target| Id(target.0)),
             task: sanitize(&delegation.task),
             task_preview: long_head(sanitize(&delegation.task)),
+            message: envelope.map(|envelope| &*envelope.message.0),
+            context_id: envelope.map(|envelope| sanitize(&envelope.context)),
             origin: terms.origin.as_str(),
             redelivery: terms.redelivery.as_str(),
             priority: terms.priority.0.into(),
@@ -264,6 +271,7 @@ pub(crate) struct LoadedRow {
     last_heartbeat: Option<Ts>,
     question: Option<String>,
     input: Option<String>,
+    input_message: Option<String>,
     failures: Option<i32>,
     failing_since: Option<Ts>,
     progress_message: Option<String>,
@@ -436,8 +444,12 @@ impl LoadedRow {
             return Ok(None);
         };
         let question = present("question", self.question.as_deref())?.into();
-        let text = text.into();
-        Ok(Some(Input { question, text }))
+        let message = self.input_message.as_deref();
+        let answer = Said {
+            text: text.into(),
+            message: message.map(|json| Json(json.into())),
+        };
+        Ok(Some(Input { question, answer }))
     }
 
     fn ended(self, status: Status) -> Result<Ended, Error> {

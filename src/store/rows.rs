@@ -394,6 +394,7 @@ pub(crate) struct EventRow {
     pub(crate) workspace_id: Option<Id>,
     pub(crate) payload: Option<J>,
     pub(crate) created_at: Ts,
+    pub(crate) delegation_id: Option<Cow<'static, str>>,
 }
 
 impl EventRow {
@@ -404,6 +405,7 @@ impl EventRow {
             workspace_id: Some(Id(event.workspace.0)),
             payload: Some(J::from(&event.payload)),
             created_at: event.created_at.into(),
+            delegation_id: event.course_of.as_ref().map(id_text),
         }
     }
 }

@@ -75,6 +75,7 @@ tables! {
         workspace_id -> Nullable<DbUuid>,
         payload -> Nullable<DbJson>,
         created_at -> DbTs,
+        delegation_id -> Nullable<Text>,
     }
     delegations (caller_id, delegation_id) {
         caller_id -> DbUuid,
@@ -120,6 +121,9 @@ tables! {
         number -> BigInt,
         standing -> Text,
         given_back_key -> Nullable<Text>,
+        message -> Nullable<Text>,
+        context_id -> Nullable<Text>,
+        input_message -> Nullable<Text>,
     }
     delegations_live (number) {
         number -> BigInt,

@@ -10,6 +10,7 @@
 #[expect(dead_code, reason = "the kit is larger than any one set of cases")]
 mod support;
 
+mod a2a;
 mod at_once;
 mod away;
 mod bad_input;

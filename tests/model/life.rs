@@ -326,8 +326,8 @@ impl Lives {
             }
         }
         if attempt.0 < 2 {
-            let text = text("this");
-            events.push(("input", Event::InputGiven { text }));
+            let answer = Said::words("this");
+            events.push(("input", Event::InputGiven { answer }));
         }
         if world.taken > 0 {
             let progress = Progress::default();

@@ -221,6 +221,7 @@ impl World {
             }),
             state,
             retry_of: None,
+            envelope: None,
         }
     }
 
@@ -282,7 +283,7 @@ impl World {
         if asks && choice > 4 {
             return (
                 Event::InputGiven {
-                    text: "that one".into(),
+                    answer: Said::words("that one"),
                 },
                 Claim::Nothing,
             );
@@ -314,7 +315,7 @@ impl World {
             ),
             4 => (
                 Event::InputGiven {
-                    text: "that one".into(),
+                    answer: Said::words("that one"),
                 },
                 Claim::Nothing,
             ),

@@ -132,6 +132,7 @@ impl Twins {
             }),
             state: State::Pending,
             retry_of: self.dice.chance(10).then(DelegationId::mint),
+            envelope: None,
         };
         self.known.push(delegation.clone());
         delegation

@@ -202,7 +202,10 @@ fn states() -> Vec<State> {
             }),
             input: Some(Input {
                 question: "which?".into(),
-                text: "that".into(),
+                answer: Said {
+                    text: "that".into(),
+                    message: Some(Json(r#"{"messageId":"m"}"#.into())),
+                },
             }),
             ..working.clone()
         };

@@ -259,6 +259,7 @@ pub(crate) fn acceptance(caller: WorkspaceId, target: WorkspaceId) -> Accept {
         idempotency: None,
         state: State::Pending,
         retry_of: None,
+        envelope: None,
     };
     let feed = accepted_feed(&delegation, "target");
     Accept {
@@ -404,5 +405,6 @@ pub(crate) fn event(workspace: WorkspaceId) -> FeedEvent {
         workspace,
         payload: Json(Arc::from("{}")),
         created_at: tick(),
+        course_of: None,
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Context, advance};
 use crate::domain::{
-    Decision, Effect, Ending, ErrorClass, Input, Origin, Phase, Progress, Report, Settled, State,
-    Working,
+    Decision, Effect, Ending, ErrorClass, Input, Origin, Phase, Progress, Report, Said, Settled,
+    State, Working,
 };
 
 impl Context<'_> {
@@ -76,7 +76,7 @@ impl Context<'_> {
         }
     }
 
-    pub(super) fn input_given(&self, text: &Arc<str>) -> Decision {
+    pub(super) fn input_given(&self, answer: &Said) -> Decision {
         let question = match &self.life.state {
             State::InputRequired(question) => question,
             State::Ended(ended) => {
@@ -91,12 +91,12 @@ impl Context<'_> {
         let effect = Effect::Continue {
             attempt,
             task: task.clone(),
-            text: Arc::clone(text),
+            answer: answer.clone(),
         };
         let working = Working {
             input: Some(Input {
                 question: Arc::clone(&question.text),
-                text: Arc::clone(text),
+                answer: answer.clone(),
             }),
             ..Working::new(Phase::InProgress { task }, self.moment.now)
         };

@@ -201,7 +201,7 @@ impl Context<'_> {
             let effect = Effect::Continue {
                 attempt: self.life.attempt,
                 task: working.phase.task().cloned(),
-                text: Arc::clone(&input.text),
+                answer: input.answer.clone(),
             };
             let heard = Working {
                 heard_at: now,

@@ -251,7 +251,12 @@ fn said() -> Vec<(String, Event)> {
             },
         ),
         ("fetched".to_owned(), Event::Fetched),
-        ("input".to_owned(), Event::InputGiven { text: text("!") }),
+        (
+            "input".to_owned(),
+            Event::InputGiven {
+                answer: Said::words("!"),
+            },
+        ),
         (
             "cancel".to_owned(),
             Event::Cancelled {

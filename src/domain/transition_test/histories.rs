@@ -21,12 +21,12 @@ fn check_effect(before: &Life, event: &Event, life: &Life, effect: Option<&Effec
         assert_eq!(before.task(), Some(task), "only what it named itself");
         assert!(life.status().is_terminal());
     }
-    if let Some(Effect::Continue { text, .. }) = effect {
+    if let Some(Effect::Continue { answer, .. }) = effect {
         let State::Working(working) = &life.state else {
             panic!("{life:?}")
         };
-        let kept = working.input.as_ref().map(|input| &input.text);
-        assert_eq!(kept, Some(text), "an input is durable before it leaves");
+        let kept = working.input.as_ref().map(|input| &input.answer);
+        assert_eq!(kept, Some(answer), "an input is durable before it leaves");
         assert_eq!(terms.origin, Origin::Delegated);
     } else if let Some(Effect::Send { attempt }) = effect {
         assert_eq!(

@@ -8,13 +8,13 @@ use serde_json::{Map, Value, json};
 
 use super::waiting::{self, Progress};
 use super::{Call, Outcome, senseless, tasks, written};
-use crate::auth::Principal;
 use crate::domain::{DelegationId, Position, Status};
 use crate::http::body::Fields;
 use crate::http::delegation_views::whole_of;
 use crate::http::delegations::hand_over;
 use crate::http::error::{ApiError, Fault};
 use crate::http::inbox::{acknowledge_up_to, tell_people, unacknowledged};
+use crate::http::middleware;
 use crate::http::order::Order;
 use crate::http::registry::peers_of;
 use crate::http::steering::{give_input, withdraw};
@@ -177,11 +177,7 @@ fn invalid(fault: Fault) -> ApiError {
 
 /// What is written waits its turn like all that is; what only reads does not.
 fn turn(call: &Call, errand: Errand) -> Result<Ticket, ApiError> {
-    let workspace = match call.member.principal {
-        Principal::Admin => None,
-        Principal::Workspace(id) => Some(id),
-    };
-    Ok(call.state.persistence.gate().enter(workspace, errand, 0)?)
+    middleware::turn(&call.state, call.member.principal, errand)
 }
 
 async fn delegate(call: &Call, fields: &Fields) -> Result<DelegationId, ApiError> {

@@ -11,11 +11,12 @@ use actix_web::{Error, HttpMessage as _, HttpRequest, ResponseError as _, Route,
 use tokio::task::JoinError;
 
 use crate::auth::Principal;
+use crate::domain::WorkspaceId;
 use crate::http::body::{self, declared_length};
 use crate::http::error::ApiError;
 use crate::http::extract::speaker;
 use crate::http::state::AppState;
-use crate::persistence::{Errand, Reason, Refused};
+use crate::persistence::{Errand, Reason, Refused, Ticket};
 
 /// A route that begins work.
 pub(crate) fn begins(route: Route) -> Route {
@@ -46,11 +47,7 @@ async fn pass(
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse, Error> {
     let known = speaker(request.request(), &state).await;
-    let workspace = match &known {
-        Ok(Principal::Admin) => Some(None),
-        Ok(Principal::Workspace(id)) => Some(Some(*id)),
-        Err(_nobody) => None,
-    };
+    let workspace = known.as_ref().ok().map(|principal| whose(*principal));
     request.extensions_mut().insert(known);
     let Some(workspace) = workspace else {
         return next.call(request).await;
@@ -77,6 +74,36 @@ async fn pass(
                 Err(Err(_cancelled)) => Err(ApiError::Internal.into()),
             }
         }
+    }
+}
+
+/// Waits its turn within a handler; what it writes is short.
+pub(crate) fn turn(
+    state: &AppState,
+    principal: Principal,
+    errand: Errand,
+) -> Result<Ticket, ApiError> {
+    let gate = state.persistence.gate();
+    Ok(gate.enter(whose(principal), errand, 0)?)
+}
+
+/// Lets a handler in that takes its body in by itself.
+pub(crate) fn enter(
+    request: &HttpRequest,
+    state: &AppState,
+    principal: Principal,
+) -> Result<Ticket, ApiError> {
+    let bytes = kept(request, state.settings.max_body_bytes);
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    let gate = state.persistence.gate();
+    Ok(gate.enter(whose(principal), Errand::Look, bytes)?)
+}
+
+/// Whose share of the turns it is; the admin has none of its own.
+const fn whose(principal: Principal) -> Option<WorkspaceId> {
+    match principal {
+        Principal::Admin => None,
+        Principal::Workspace(id) => Some(id),
     }
 }
 

@@ -13,7 +13,7 @@ use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 
-pub(crate) use gate::{begins, looks, reports};
+pub(crate) use gate::{begins, enter, looks, reports, turn};
 pub(crate) use guard::{cors, own_or_allowed};
 pub(crate) use rate::RateLimit;
 

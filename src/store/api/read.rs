@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::Error;
 use crate::domain::{
-    ActivityId, Attempt, Audited, DelegationId, DelegationKey, Ending, EventId, Incarnation, Json,
-    Life, NodeId, Position, Revision, Status, Terms, Timestamp, TokenId, Workspace, WorkspaceId,
+    ActivityId, Attempt, Audited, DelegationId, DelegationKey, Ending, Envelope, EventId,
+    Incarnation, Json, Life, NodeId, Position, Revision, Said, Status, Terms, Timestamp, TokenId,
+    Workspace, WorkspaceId,
 };
 
 /// A delegation as an actor needs it to go on.
@@ -118,6 +119,39 @@ pub struct DelegationFilter {
     pub older_than: Option<Timestamp>,
     /// At most this many.
     pub limit: i64,
+}
+
+/// The newest delegations between two workspaces that a list looks at.
+pub(crate) const HANDED_MAX: i64 = 10_000;
+
+/// Which of the delegations between two workspaces to list. Only the newest ten thousand are looked at.
+#[derive(Clone, Debug)]
+pub struct HandedFilter {
+    /// Who handed them over.
+    pub caller: WorkspaceId,
+    /// To whom.
+    pub target: WorkspaceId,
+    /// Only those of this context.
+    pub context: Option<String>,
+    /// Only these; all when empty.
+    pub statuses: Vec<Status>,
+    /// Only those that have changed at this instant or later.
+    pub changed_after: Option<Timestamp>,
+    /// Only those after this place of the list.
+    pub after: Option<(Timestamp, Position)>,
+    /// At most this many.
+    pub limit: i64,
+}
+
+/// A page of the delegations between two workspaces, the last changed first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Handed {
+    /// Which.
+    pub keys: Vec<DelegationKey>,
+    /// The place of the last one, if more follow.
+    pub next: Option<(Timestamp, Position)>,
+    /// How many there are on all pages.
+    pub total: i64,
 }
 
 /// A feed row as read back.
@@ -274,6 +308,14 @@ pub trait Reader {
     fn view(&mut self, key: &DelegationKey) -> Result<Option<DelegationView>, Error>;
     /// The whole task.
     fn task(&mut self, key: &DelegationKey) -> Result<Option<Arc<str>>, Error>;
+    /// What the target is to be told.
+    fn said(&mut self, key: &DelegationKey) -> Result<Option<Said>, Error>;
+    /// What the delegation came as, if it was an A2A message.
+    fn envelope(&mut self, key: &DelegationKey) -> Result<Option<Envelope>, Error>;
+    /// What was said and made in the course of a delegation, oldest first, at most `limit`.
+    fn course(&mut self, key: &DelegationKey, limit: i64) -> Result<Vec<EventView>, Error>;
+    /// What one workspace handed to another, the last changed first.
+    fn handed(&mut self, filter: &HandedFilter) -> Result<Handed, Error>;
     /// The number of a delegation.
     fn number(&mut self, key: &DelegationKey) -> Result<Option<Position>, Error>;
     /// Live delegations that `owner` accepted, in that order, after the number `after`, at most `limit`.

@@ -109,6 +109,7 @@ pub(super) fn move_on<'a>(
             next_attempt_at: life.next_attempt_at,
             question: life.question,
             input: life.input,
+            input_message: life.input_message,
             failures: life.failures,
             failing_since: life.failing_since,
             progress_message: life.progress_message,

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use reqwest::Method;
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::eventually;
@@ -118,6 +118,18 @@ impl Api {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Option<Reply> {
+        self.try_request_with(method, by, path, body, &[]).await
+    }
+
+    /// The same with more headers, which count.
+    pub(crate) async fn try_request_with(
+        &self,
+        method: Method,
+        by: As<'_>,
+        path: &str,
+        body: Option<Vec<u8>>,
+        headers: &[(&str, &str)],
+    ) -> Option<Reply> {
         let mut request = self
             .http
             .request(method.clone(), format!("{}{path}", self.base()));
@@ -134,6 +146,14 @@ impl Api {
                 .header("Content-Type", "application/json")
                 .body(body);
         }
+        let more = headers.iter().map(|(name, value)| {
+            let name = HeaderName::try_from(*name).expect("a header's name");
+            (
+                name,
+                HeaderValue::from_str(value).expect("a header's value"),
+            )
+        });
+        request = request.headers(more.collect());
         let response = request.send().await.ok()?;
         let status = response.status().as_u16();
         let headers = response.headers().clone();
@@ -167,6 +187,19 @@ impl Api {
 
     pub(crate) async fn post(&self, by: As<'_>, path: &str, body: &Value) -> Reply {
         self.request(Method::POST, by, path, Some(body)).await
+    }
+
+    /// A POST with more headers, which count.
+    pub(crate) async fn post_with(
+        &self,
+        by: As<'_>,
+        path: &str,
+        body: &Value,
+        headers: &[(&str, &str)],
+    ) -> Reply {
+        let body = Some(body.to_string().into_bytes());
+        let reply = self.try_request_with(Method::POST, by, path, body, headers);
+        reply.await.expect("an answer")
     }
 
     pub(crate) async fn try_get(&self, path: &str) -> Option<Reply> {
