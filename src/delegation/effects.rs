@@ -141,7 +141,7 @@ impl Runtime {
     pub(super) async fn task(&self, terms: &Terms) -> Task {
         let key = terms.key.clone();
         let task = self.read(move |reader| reader.said(&key)).await;
-        task.unwrap_or_else(|| Said::words(""))
+        task.map_or_else(|| Said::words(""), Box::new)
     }
 
     /// Whether the target declared that it drops a repeated messageId.
@@ -217,7 +217,7 @@ impl Runtime {
         terms: &Arc<Terms>,
         attempt: Attempt,
         task: Option<RemoteTaskId>,
-        answer: Said,
+        answer: Box<Said>,
     ) {
         let calling = {
             let (runtime, terms) = (Arc::clone(self), Arc::clone(terms));

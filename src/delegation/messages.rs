@@ -111,4 +111,4 @@ pub(super) struct ActorDown {
 }
 
 /// The whole task, shared.
-pub(super) type Task = Said;
+pub(super) type Task = Box<Said>;

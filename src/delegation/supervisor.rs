@@ -165,7 +165,7 @@ impl Supervisor {
         let Written::Accepted(acceptance) = written else {
             return Err(Error::UNAVAILABLE);
         };
-        let task = delegation.said();
+        let task = Box::new(delegation.said());
         let NewDelegation { terms, state, .. } = delegation;
         match &acceptance {
             Acceptance::Created { .. } => {

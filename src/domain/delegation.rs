@@ -88,12 +88,12 @@ pub struct Said {
 impl Said {
     /// What came as words alone.
     #[must_use]
-    pub fn words(text: impl Into<Arc<str>>) -> Self {
+    pub fn words(text: impl Into<Arc<str>>) -> Box<Self> {
         let text = text.into();
-        Self {
+        Box::new(Self {
             text,
             message: None,
-        }
+        })
     }
 }
 

@@ -60,7 +60,7 @@ pub enum Event {
     /// The caller answers the target's question.
     InputGiven {
         /// The answer.
-        answer: Said,
+        answer: Box<Said>,
     },
     /// The caller, or an admin, withdraws it.
     Cancelled {
@@ -202,7 +202,7 @@ pub enum Effect {
         /// The target's name for the work.
         task: Option<RemoteTaskId>,
         /// The answer.
-        answer: Said,
+        answer: Box<Said>,
     },
     /// Tell the target that nobody waits for its work any more.
     CancelRemote {

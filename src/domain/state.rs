@@ -165,7 +165,7 @@ pub struct Input {
     /// What was asked.
     pub question: Arc<str>,
     /// What the caller answered.
-    pub answer: Said,
+    pub answer: Box<Said>,
 }
 
 /// The target has the move.

@@ -445,10 +445,10 @@ impl LoadedRow {
         };
         let question = present("question", self.question.as_deref())?.into();
         let message = self.input_message.as_deref();
-        let answer = Said {
+        let answer = Box::new(Said {
             text: text.into(),
             message: message.map(|json| Json(json.into())),
-        };
+        });
         Ok(Some(Input { question, answer }))
     }
 

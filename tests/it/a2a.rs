@@ -506,8 +506,6 @@ async fn one_key_hands_one_message_over(database: Database) {
 async fn what_makes_no_sense_is_refused_in_the_protocols_words(database: Database) {
     let server = Server::start(&database, &[FLAG]).await;
     let Family { caller, target, .. } = server.family("http://127.0.0.1:1/").await;
-    let odd =
-        json!({"messageId": "m", "parts": [{"raw": "dGNr", "mediaType": "application/x-odd"}]});
     let unknown = json!({"id": "nobody's"});
     for (method, params, code) in [
         ("NoSuchMethod", json!({}), -32601),
@@ -517,7 +515,6 @@ async fn what_makes_no_sense_is_refused_in_the_protocols_words(database: Databas
             json!({"message": {"messageId": "m", "parts": []}}),
             -32602,
         ),
-        ("SendMessage", json!({"message": odd}), -32005),
         ("SendStreamingMessage", json!({"message": 7}), -32602),
         ("GetTask", unknown.clone(), -32001),
         ("GetTask", json!({}), -32602),

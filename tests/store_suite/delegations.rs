@@ -202,10 +202,10 @@ fn states() -> Vec<State> {
             }),
             input: Some(Input {
                 question: "which?".into(),
-                answer: Said {
+                answer: Box::new(Said {
                     text: "that".into(),
                     message: Some(Json(r#"{"messageId":"m"}"#.into())),
-                },
+                }),
             }),
             ..working.clone()
         };

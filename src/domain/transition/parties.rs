@@ -91,12 +91,12 @@ impl Context<'_> {
         let effect = Effect::Continue {
             attempt,
             task: task.clone(),
-            answer: answer.clone(),
+            answer: Box::new(answer.clone()),
         };
         let working = Working {
             input: Some(Input {
                 question: Arc::clone(&question.text),
-                answer: answer.clone(),
+                answer: Box::new(answer.clone()),
             }),
             ..Working::new(Phase::InProgress { task }, self.moment.now)
         };

@@ -76,12 +76,12 @@ pub(super) async fn extended(call: &Call) -> Result<Value, Trouble> {
     Ok(card(&workspace, &call.base, true))
 }
 
-/// The media types that a workspace's agent takes.
+/// The media types that a workspace's agent says it takes; any when it says nothing.
 pub(super) async fn input_modes(call: &Call) -> Result<Vec<String>, Trouble> {
     let id = call.target;
     let read = call.state.store.read(move |reader| reader.workspace(id));
     let own = read.await?.map(|workspace| own_card(&workspace));
-    Ok(modes(&own.unwrap_or_default(), "defaultInputModes"))
+    Ok(said_modes(&own.unwrap_or_default(), "defaultInputModes"))
 }
 
 fn own_card(workspace: &Workspace) -> Value {
@@ -90,11 +90,16 @@ fn own_card(workspace: &Workspace) -> Value {
         .unwrap_or_default()
 }
 
-/// What a card says it takes or gives; nearly everything if it does not say.
-fn modes(card: &Value, name: &str) -> Vec<String> {
+/// What a card says it takes or gives.
+fn said_modes(card: &Value, name: &str) -> Vec<String> {
     let said = card.get(name).and_then(Value::as_array);
     let said = said.into_iter().flatten().filter_map(Value::as_str);
-    let said: Vec<String> = said.map(ToOwned::to_owned).collect();
+    said.map(ToOwned::to_owned).collect()
+}
+
+/// The same; nearly everything if it does not say.
+fn modes(card: &Value, name: &str) -> Vec<String> {
+    let said = said_modes(card, name);
     if said.is_empty() {
         MODES.map(ToOwned::to_owned).to_vec()
     } else {

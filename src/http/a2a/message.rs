@@ -203,7 +203,7 @@ pub(super) fn history_length(params: &Value) -> Result<Option<usize>, Problem> {
     number.map(Some).ok_or_else(problem)
 }
 
-/// Refuses what the agent does not take (A2A §3.1.1).
+/// Refuses what the agent does not take, if it said what it takes (A2A §3.1.1).
 pub(super) fn must_be_taken(message: &Message, taken: &[String]) -> Result<(), Problem> {
     let takes = |media: &str| {
         taken.iter().any(|mode| match mode.split_once('/') {
@@ -217,6 +217,7 @@ pub(super) fn must_be_taken(message: &Message, taken: &[String]) -> Result<(), P
     };
     match message.media_types().find(|media| !takes(media)) {
         None => Ok(()),
+        Some(_) if taken.is_empty() => Ok(()),
         Some(media) => Err(Problem::new(
             Kind::ContentTypeNotSupported,
             format!(

@@ -158,10 +158,10 @@ async fn go_on(call: &Call, id: &str, message: &Message) -> Result<String, Troub
     if seen.status().is_terminal() {
         return Err(not_taken(id, seen.status()).into());
     }
-    let answer = Said {
+    let answer = Box::new(Said {
         text: message.text().into(),
         message: Some(Json::from(&message.within(&context))),
-    };
+    });
     let _turn = call.turn(Errand::Report)?;
     let event = Event::InputGiven { answer };
     match call.state.delegations.apply(call.key_of(id), event).await? {

@@ -135,7 +135,8 @@ pub(super) async fn answer(
     call: Call,
     body: &[u8],
 ) -> Result<HttpResponse, ApiError> {
-    let request = match read(body) {
+    let request = must_be_json(http).map_err(|problem| (Value::Null, problem));
+    let request = match request.and_then(|()| read(body)) {
         Ok(request) => request,
         Err((id, problem)) => return refused(&id, &problem),
     };
@@ -152,7 +153,6 @@ async fn respond(
     call: Call,
     request: Request,
 ) -> Result<HttpResponse, Trouble> {
-    must_be_json(http)?;
     version(http)?;
     let Request {
         id,
