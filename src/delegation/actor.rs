@@ -27,7 +27,7 @@ use crate::dispatch::request_envelope;
 use crate::domain::{
     Advance, AskOutcome, Decision, Effect, Event, FeedRow, Incarnation, Life, Moment, Outcome,
     Revision, State, Step, Terms, Timestamp, WaitingFor, advanced_feed, is_news, next_due,
-    request_row, transition,
+    produced_event, request_row, transition,
 };
 use crate::faults::Point;
 use crate::persistence::Patience;
@@ -202,8 +202,10 @@ impl DelegationActor {
             Decision::Advance(step) => self.commit(step, Some(tell), moment.now, context),
             Decision::Settled(settled) => answer(tell.reply, Ok(Told::Settled(settled))),
             Decision::Ignored(ignored) => {
-                if tell.event == Event::SlotGranted {
-                    self.way = None;
+                match &tell.event {
+                    Event::SlotGranted => self.way = None,
+                    Event::Called { .. } => self.follow_anew(context),
+                    _ => {}
                 }
                 metrics::counter!("baton_events_ignored_total", "reason" => format!("{ignored:?}"))
                     .increment(1);
@@ -221,6 +223,10 @@ impl DelegationActor {
         context: &mut Context<Self>,
     ) {
         let heard = tell.as_ref().is_some_and(|tell| is_word(&tell.event));
+        let made = tell.as_ref().and_then(|tell| match &tell.event {
+            Event::Produced { artifact, .. } => Some(produced_event(&self.terms, artifact, at)),
+            _ => None,
+        });
         let (raw_reply, reply) = tell.map_or((None, None), |tell| (tell.raw_reply, tell.reply));
         let mut feed = advanced_feed(
             &self.terms,
@@ -230,6 +236,7 @@ impl DelegationActor {
             at,
         );
         feed.rows.extend(self.request_for_poller(&step.life, at));
+        feed.events.extend(made);
         let waited = matches!(self.life.state, State::Pending | State::Queued(_));
         let waits = matches!(step.life.state, State::Pending | State::Queued(_));
         let advance = Arc::new(Advance {
@@ -387,6 +394,7 @@ const fn is_word(event: &Event) -> bool {
         ),
         Event::Asked { outcome, .. } => !matches!(outcome, AskOutcome::Later { .. }),
         Event::Heard { by_target, .. } => *by_target,
+        Event::Progressed { .. } | Event::Produced { .. } => true,
         Event::SlotGranted
         | Event::TargetUnready(_)
         | Event::Restored { .. }

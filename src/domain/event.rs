@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Attempt, Ending, ErrorClass, Life, Progress, RemoteTaskId, Said, Timestamp};
+use super::{Attempt, Ending, ErrorClass, Json, Life, Progress, RemoteTaskId, Said, Timestamp};
 
 /// The present, passed in: the pure part has no clock and no dice.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -29,6 +29,20 @@ pub enum Event {
         attempt: Attempt,
         /// What it came to.
         outcome: Outcome,
+    },
+    /// The target says something of its work while a call goes on.
+    Progressed {
+        /// The try that the call belongs to.
+        attempt: Attempt,
+        /// In words; none: it only gave a sign of life.
+        message: Option<Arc<str>>,
+    },
+    /// The target made something while a call goes on.
+    Produced {
+        /// The try that the call belongs to.
+        attempt: Attempt,
+        /// What it made.
+        artifact: Product,
     },
     /// The target was asked how far it is.
     Asked {
@@ -82,6 +96,17 @@ pub enum Event {
         /// What went wrong.
         detail: Arc<str>,
     },
+}
+
+/// Something that a target made, or more of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Product {
+    /// An A2A 1.0 `Artifact`.
+    pub artifact: Json,
+    /// Whether its parts come behind those of the artifact of the same id that were told before.
+    pub append: bool,
+    /// Whether nothing more of it comes.
+    pub last_chunk: bool,
 }
 
 /// Why a target cannot be called now.

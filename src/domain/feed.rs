@@ -12,6 +12,10 @@ use super::{
     Terms, Timestamp, Working, WorkspaceId, conversation, preview, sanitize,
 };
 
+mod produced;
+
+pub use produced::produced_event;
+
 /// The `method` of a request in an inbox.
 pub const METHOD_SEND: &str = "message/send";
 /// The `method` of the row that says a delegation began.

@@ -19,19 +19,19 @@ mod transition;
 mod words;
 mod workspace;
 
-pub use card::{IDEMPOTENT_MESSAGE_ID, declares_deduplication};
+pub use card::{Binding, Card, IDEMPOTENT_MESSAGE_ID, Interface, Protocol};
 pub use delegation::{
     Accept, Advance, Envelope, Idempotency, NewDelegation, Origin, Priority, Redelivery, Said,
     Terms,
 };
 pub use event::{
-    AskOutcome, Decision, Effect, Event, Ignored, Moment, Outcome, Report, Settled, Step, Unready,
-    WorkPhase,
+    AskOutcome, Decision, Effect, Event, Ignored, Moment, Outcome, Product, Report, Settled, Step,
+    Unready, WorkPhase,
 };
 pub use feed::{
     ActivityType, EventName, Feed, FeedEvent, FeedRow, Json, METHOD_DELEGATE,
-    METHOD_DELEGATE_RESULT, METHOD_SEND, accepted_feed, advanced_feed, is_news, reply_row,
-    request_row,
+    METHOD_DELEGATE_RESULT, METHOD_SEND, accepted_feed, advanced_feed, is_news, produced_event,
+    reply_row, request_row,
 };
 pub use hierarchy::{Kinship, kinship};
 pub use ids::{

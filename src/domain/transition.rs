@@ -1,7 +1,7 @@
 //! The life of a delegation: one pure function, total over states and events.
 //!
-//! Here is what Baton itself does and what time does; `target` holds what the target's answers mean, and `parties`
-//! what the caller, the target and an operator say of their own accord.
+//! Here is what Baton itself does and what time does; `target` holds what the target's answers mean, `underway` what it
+//! tells before them, and `parties` what the caller, the target and an operator say of their own accord.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use super::{
 
 mod parties;
 mod target;
+mod underway;
 
 /// What is the same for every delegation of a process.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -45,6 +46,8 @@ pub fn transition(
         Event::SlotGranted => context.slot_granted(),
         Event::TargetUnready(unready) => context.target_unready(*unready),
         Event::Called { attempt, outcome } => context.called(*attempt, outcome),
+        Event::Progressed { attempt, message } => context.progressed(*attempt, message.as_ref()),
+        Event::Produced { attempt, .. } => context.produced(*attempt),
         Event::Asked {
             attempt,
             outcome,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::words::words;
-use super::{Json, Timestamp, WorkspaceId, declares_deduplication};
+use super::{Card, Json, Timestamp, WorkspaceId};
 
 words!(
     /// How a target takes its work (contract §1.5).
@@ -133,6 +133,8 @@ pub struct Seat {
     pub max_concurrent_tasks: i32,
     /// Whether its card declares that it drops a repeated messageId.
     pub deduplicates: bool,
+    /// Its card, when that says how the agent is spoken to.
+    pub card: Option<Arc<Card>>,
 }
 
 impl Seat {
@@ -146,13 +148,15 @@ impl Seat {
 impl From<Workspace> for Seat {
     fn from(workspace: Workspace) -> Self {
         let card = workspace.agent_card.as_ref();
+        let card = card.map(|card| Card::read(&card.0)).unwrap_or_default();
         Self {
             id: workspace.id,
             status: workspace.status,
             parent: workspace.parent,
             can_delegate: workspace.can_delegate,
             delivery_mode: workspace.delivery_mode,
-            deduplicates: card.is_some_and(|card| declares_deduplication(&card.0)),
+            deduplicates: card.deduplicates,
+            card: (!card.interfaces.is_empty()).then(|| Arc::new(card)),
             url: workspace.url.map(Into::into),
             max_concurrent_tasks: workspace.max_concurrent_tasks,
         }

@@ -256,6 +256,7 @@ mod tests {
             url: Some("http://agent".into()),
             max_concurrent_tasks: 1,
             deduplicates: false,
+            card: None,
         }
     }
 

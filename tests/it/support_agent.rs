@@ -267,7 +267,7 @@ async fn a_question_waits_for_a_message_that_names_the_task() {
 async fn a_repeated_message_is_answered_from_memory_if_so_declared() {
     let agent = FakeAgent::start(Behaviour::Busy).await;
     let card = agent.deduplicate();
-    assert!(baton::domain::declares_deduplication(&card.to_string()));
+    assert!(baton::domain::Card::read(&card.to_string()).deduplicates);
     let client = client();
     assert_eq!(
         answer(&client, &agent, "m1").await.0,

@@ -26,7 +26,8 @@ pub(super) struct Follow {
 }
 
 impl DelegationActor {
-    /// Asks after the target's task, now and then, as long as it works and no call waits for its answer.
+    /// Asks after the target's task, now and then, as long as it works. While a call tells of it, only when that has been
+    /// silent for long.
     pub(super) fn follow(&mut self, context: &mut Context<Self>) {
         let wanted = match &self.life.state {
             State::Working(_) | State::Stuck(_) | State::InputRequired(_)
@@ -77,7 +78,7 @@ impl DelegationActor {
         };
         follow.asked = follow.asked.saturating_add(1);
         let (task, attempt) = (follow.task.clone(), self.life.attempt);
-        if self.runtime.is_calling(&self.terms.key, attempt) {
+        if self.is_told() {
             return self.ask_again(None, context);
         }
         let (runtime, terms) = (Arc::clone(&self.runtime), Arc::clone(&self.terms));
@@ -95,6 +96,24 @@ impl DelegationActor {
         if let Some(follow) = &mut self.follow {
             follow.next = under_way;
         }
+    }
+
+    /// Whether a call tells of the task, and did so lately; or may be all that the target has to say to the caller's answer.
+    fn is_told(&self) -> bool {
+        let (State::Working(working) | State::Stuck(working)) = &self.life.state else {
+            return false;
+        };
+        let lately = clock::now() < working.heard_at.plus(ASK_CAP);
+        let waits = lately || working.input.is_some();
+        waits && self.runtime.is_calling(&self.terms.key, self.life.attempt)
+    }
+
+    /// A call that told of the task is over, and the task is not: it is asked after as if it had just been learned of.
+    pub(super) fn follow_anew(&mut self, context: &mut Context<Self>) {
+        if let Some(follow) = self.follow.take() {
+            context.cancel_future(follow.next);
+        }
+        self.follow(context);
     }
 
     fn ask_again(&mut self, retry_after: Option<Duration>, context: &mut Context<Self>) {

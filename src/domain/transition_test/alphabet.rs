@@ -272,10 +272,32 @@ fn said() -> Vec<(String, Event)> {
     ]
 }
 
+/// What a target tells while a call goes on.
+fn underway(attempt: u32) -> [(&'static str, Event); 3] {
+    let attempt = Attempt(attempt);
+    let progressed = |message| Event::Progressed { attempt, message };
+    let artifact = Product {
+        artifact: Json::from_text("{}"),
+        append: false,
+        last_chunk: false,
+    };
+    [
+        ("lives", progressed(None)),
+        ("says", progressed(Some(text("half way")))),
+        ("produced", Event::Produced { attempt, artifact }),
+    ]
+}
+
 /// Every event, the calls of the present attempt and of an older one.
 pub(super) fn events() -> Vec<(String, Event)> {
     let mut events = own_events();
     events.extend(said());
+    for (name, event) in underway(2) {
+        events.push((format!("call goes on: {name}"), event));
+    }
+    for (name, event) in underway(1) {
+        events.push((format!("call before goes on: {name}"), event));
+    }
     for unready in [
         Unready::NoAddress,
         Unready::Polls,

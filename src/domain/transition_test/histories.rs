@@ -75,7 +75,11 @@ fn check_step(before: &Life, event: &Event, decision: &Decision, terms: &Terms) 
                 );
                 assert!(positive, "only an answer completes, not {event:?}");
             }
-            if let Event::Called { attempt, .. } | Event::Asked { attempt, .. } = event {
+            if let Event::Called { attempt, .. }
+            | Event::Asked { attempt, .. }
+            | Event::Progressed { attempt, .. }
+            | Event::Produced { attempt, .. } = event
+            {
                 assert!(
                     *attempt == before.attempt || before.status().is_terminal(),
                     "a stale attempt moves nothing"
