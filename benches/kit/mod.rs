@@ -99,6 +99,15 @@ async fn answer(mut connection: TcpStream) {
         received.extend_from_slice(&buffer[..count]);
         let end = received.windows(4).position(|four| four == b"\r\n\r\n");
         let Some(end) = end else { continue };
+        if received.starts_with(b"GET ") {
+            // It has no card.
+            received.clear();
+            let none = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+            if connection.write_all(none).await.is_err() {
+                return;
+            }
+            continue;
+        }
         let Ok(call) = serde_json::from_slice::<Value>(&received[end + 4..]) else {
             continue;
         };

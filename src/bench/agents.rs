@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -88,6 +88,12 @@ async fn answer(
     request: Request<Incoming>,
     script: &Script,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    if request.method() == Method::GET {
+        // It has no card.
+        let mut none = Response::new(Full::default());
+        *none.status_mut() = StatusCode::NOT_FOUND;
+        return Ok(none);
+    }
     let body = match request.into_body().collect().await {
         Ok(body) => body.to_bytes(),
         Err(_) => Bytes::new(),

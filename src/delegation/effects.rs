@@ -13,12 +13,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::calls::Calls;
 use super::lines::Lines;
 use super::messages::Task;
+use super::speech::{first, further};
 use super::{Delegations, Registry};
 use crate::clock;
-use crate::dispatch::{A2aClient, AskCall, Call, Called, Message};
+use crate::dispatch::{A2aClient, Call, Called, Message};
 use crate::domain::{
-    AskOutcome, Attempt, DelegationKey, DeliveryMode, ErrorClass, Event, Life, Outcome, Policy,
-    RemoteTaskId, Said, Seat, Status, Terms, Timestamp, Unready,
+    AskOutcome, Attempt, Card, DelegationKey, DeliveryMode, ErrorClass, Event, Life, Outcome,
+    Policy, RemoteTaskId, Said, Seat, Status, Terms, Timestamp, Unready,
 };
 use crate::faults::{Faults, Point};
 use crate::persistence::Persistence;
@@ -26,13 +27,10 @@ use crate::store::Store;
 use crate::telemetry::{Effect, Progress, count};
 
 /// The wait before the database is asked again for what an actor cannot do without.
-const READ_RETRY: Duration = Duration::from_millis(500);
+pub(super) const READ_RETRY: Duration = Duration::from_millis(500);
 
 /// How long after the deadline an answer is still listened for, to be kept as late (rule 7).
 const LATE_ANSWER: Duration = Duration::from_mins(10);
-
-/// How long a question after a task, or word that it is not wanted any more, may take.
-const ASK_LIMIT: Duration = Duration::from_secs(30);
 
 /// How many times a target is told that its work is not wanted any more, when it cannot be reached.
 const CANCEL_TRIES: u32 = 3;
@@ -40,8 +38,10 @@ const CANCEL_TRIES: u32 = 3;
 /// Where a target listens, and how far it can be trusted with a repeated message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Route {
-    url: Arc<str>,
+    pub(super) url: Arc<str>,
     deduplicates: bool,
+    /// What it was registered with, if that says how it is spoken to.
+    pub(super) card: Option<Arc<Card>>,
 }
 
 impl Route {
@@ -60,6 +60,7 @@ impl Route {
         Ok(Self {
             url,
             deduplicates: target.deduplicates,
+            card: target.card.clone(),
         })
     }
 }
@@ -144,13 +145,7 @@ impl Runtime {
         task.map_or_else(|| Said::words(""), Box::new)
     }
 
-    /// Whether the target declared that it drops a repeated messageId.
-    pub(super) async fn target_deduplicates(&self, terms: &Terms) -> bool {
-        let target = self.target(terms).await;
-        target.is_some_and(|target| target.deduplicates)
-    }
-
-    async fn target(&self, terms: &Terms) -> Option<Arc<Seat>> {
+    pub(super) async fn target(&self, terms: &Terms) -> Option<Arc<Seat>> {
         let target = terms.target?;
         self.patiently(|| self.store.seat(target)).await
     }
@@ -201,8 +196,7 @@ impl Runtime {
                     Some(task) => task,
                     None => Box::pin(runtime.task(&terms)).await,
                 };
-                let message = Message::Task(task.text);
-                let called = runtime.call_now(&terms, route, attempt, message);
+                let called = runtime.call_now(&terms, route, attempt, first(task));
                 let called = holding(permit, terms.deadline, called).await;
                 runtime.faults.pass(Point::AnswerReceived);
                 called
@@ -228,9 +222,7 @@ impl Runtime {
                     let outcome = Outcome::NotDelivered { detail };
                     return Called { outcome, raw: None };
                 };
-                let id = format!("{}:{}", terms.key.id, attempt.0).into();
-                let text = answer.text;
-                let message = Message::Input { id, task, text };
+                let message = further(&terms, attempt, task, answer);
                 let called = runtime.call_now(&terms, route, attempt, message);
                 holding(permit, terms.deadline, called).await
             }
@@ -289,21 +281,27 @@ impl Runtime {
         attempt: Attempt,
         message: Message,
     ) -> Called {
+        let manner = self.manner(&route).await;
+        let deduplicates = route.deduplicates || manner.deduplicates;
         let started = clock::now();
         let call = Call {
             url: route.url,
+            manner,
+            headers: Vec::new(),
             message_id: terms.key.id.clone(),
             message,
             traceparent: terms.traceparent.clone(),
             deadline_in: terms.deadline.since(started).saturating_add(LATE_ANSWER),
         };
-        let mut called = Box::pin(self.client.send(call)).await;
+        let mut ended = false;
+        let hear = async |news| self.hear(terms, attempt, news, &mut ended).await;
+        let mut called = Box::pin(self.client.send(call, hear)).await;
         if let Outcome::DeliveredUnknown {
             target_deduplicates,
             ..
         } = &mut called.outcome
         {
-            *target_deduplicates = route.deduplicates;
+            *target_deduplicates = deduplicates;
         }
         let duration = clock::now().since(started);
         let result = outcome_name(&called.outcome);
@@ -350,8 +348,10 @@ impl Runtime {
         let way = self.find_way_to_ask(terms).await;
         let (outcome, raw, target_deduplicates) = match way {
             Ok((_permit, route)) => {
-                let asked = self.client.ask(about(terms, &route, task)).await;
-                (asked.outcome, asked.raw, route.deduplicates)
+                let about = self.about(terms, &route, task).await;
+                let deduplicates = route.deduplicates || about.manner.deduplicates;
+                let asked = self.client.ask(about).await;
+                (asked.outcome, asked.raw, deduplicates)
             }
             Err(_unready) => (later("the target cannot be called now"), None, false),
         };
@@ -381,28 +381,17 @@ impl Runtime {
         let (runtime, terms) = (Arc::clone(self), Arc::clone(terms));
         tokio::spawn(async move {
             for tried in 1..=CANCEL_TRIES {
-                if let Ok((_permit, route)) = runtime.find_way_to_ask(&terms).await
-                    && runtime
-                        .client
-                        .cancel(about(&terms, &route, task.clone()))
-                        .await
-                {
-                    return;
+                if let Ok((_permit, route)) = runtime.find_way_to_ask(&terms).await {
+                    let about = runtime.about(&terms, &route, task.clone()).await;
+                    if runtime.client.cancel(about).await {
+                        return;
+                    }
                 }
                 let delay = runtime.policy.retry.delay(tried, rand::random());
                 tokio::time::sleep(delay).await;
             }
             tracing::warn!(delegation.id = %terms.key, "the target could not be told that its task is not wanted");
         });
-    }
-}
-
-fn about(terms: &Terms, route: &Route, task: RemoteTaskId) -> AskCall {
-    AskCall {
-        url: Arc::clone(&route.url),
-        task,
-        traceparent: terms.traceparent.clone(),
-        deadline_in: ASK_LIMIT,
     }
 }
 

@@ -12,6 +12,7 @@ mod lines;
 mod messages;
 mod rebuild;
 mod recovery;
+mod speech;
 mod supervisor;
 
 use std::collections::BTreeMap;

@@ -3,8 +3,8 @@
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::*;
@@ -220,6 +220,20 @@ async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// The next connection to an agent on which a message comes, and as much of that as came at once. It shows no card.
+async fn next_call(listener: &TcpListener) -> TcpStream {
+    loop {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 1 << 16];
+        let read = connection.read(&mut request).await.unwrap_or_default();
+        if !request[..read].starts_with(b"GET ") {
+            return connection;
+        }
+        let none = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+        drop(connection.write_all(none).await);
+    }
+}
+
 /// An agent that takes requests and never answers; how many it took.
 async fn silent_agent() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -229,10 +243,9 @@ async fn silent_agent() -> (String, Arc<AtomicUsize>) {
         let seen = Arc::clone(&seen);
         async move {
             let mut connections = Vec::new();
-            while let Ok((mut connection, _)) = listener.accept().await {
+            loop {
+                connections.push(next_call(&listener).await);
                 seen.fetch_add(1, Ordering::AcqRel);
-                drop(connection.read(&mut [0; 64]).await);
-                connections.push(connection);
             }
         }
     });
@@ -322,8 +335,7 @@ async fn a_call_that_breaks_off_within_baton_ends_its_delegation() {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     actix::spawn(async move {
         // Takes the request and hangs up.
-        let (mut connection, _) = listener.accept().await.unwrap();
-        drop(connection.read(&mut vec![0; 1 << 16]).await);
+        drop(next_call(&listener).await);
     });
     let delegation = house.delegation(Some(url)).await;
     house.begin(&delegation).await.unwrap();

@@ -8,34 +8,43 @@
 //! - `dial` makes a new connection, `pool` keeps those that may be used again;
 //! - `connection` moves bytes and knows whether any left;
 //! - `answer` reads heads and bodies from whatever pieces come;
-//! - `exchange` does one request and its answer with these, `body` takes the answer in under limits.
+//! - `exchange` does one request and its answer with these, `body` takes the answer in under limits;
+//! - `listening` hears out an answer that is a stream of events;
+//! - `cards` knows how each agent wants to be spoken to.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::card::{Delivery, Manner};
 use super::detail::clean;
 use super::guard::TargetGuard;
-use super::reply::{nothing_learnt, read_asked, read_reply};
-use super::wire::{Words, cancel_task, get_task, send_message};
-use crate::domain::{AskOutcome, DelegationId, ErrorClass, Outcome, RemoteTaskId};
+use super::reply::{
+    News, Telling, declines, nothing_learnt, read_asked, read_reply, read_rest, read_rest_asked,
+};
+use super::request::{Message, Operation, write};
+use crate::domain::{AskOutcome, Binding, DelegationId, ErrorClass, Outcome, RemoteTaskId};
 use crate::faults::Faults;
 
 mod answer;
 mod body;
+mod cards;
 mod connection;
 mod dial;
 mod exchange;
+mod listening;
 mod origin;
 mod pool;
 mod stop;
 
 use body::Received;
+use cards::Cards;
 use dial::Tls;
-use exchange::{Posting, Reply};
+use exchange::{Asking, Reply};
 use pool::Pool;
 
 /// Replies from this size on are read on a thread that may block.
@@ -60,11 +69,18 @@ pub struct ClientConfig {
     pub faults: Arc<Faults>,
 }
 
+/// Headers that are sent beside Baton's own, by name and value.
+pub type Headers = Vec<(Box<str>, Box<str>)>;
+
 /// What to send, and where.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The target's address, as registered.
     pub url: Arc<str>,
+    /// How the target is spoken to.
+    pub manner: Arc<Manner>,
+    /// Further headers.
+    pub headers: Headers,
     /// The delegation's id, the same on every attempt.
     pub message_id: DelegationId,
     /// What to say.
@@ -75,27 +91,15 @@ pub struct Call {
     pub deadline_in: Duration,
 }
 
-/// What a call says to the target.
-#[derive(Clone, Debug)]
-pub enum Message {
-    /// The whole task. The delegation's id is its `messageId`.
-    Task(Arc<str>),
-    /// The answer to a question that the target asked about a task of its own.
-    Input {
-        /// Its own `messageId`, the same on every attempt.
-        id: Arc<str>,
-        /// The target's name for the task, if it gave one.
-        task: Option<RemoteTaskId>,
-        /// The answer.
-        text: Arc<str>,
-    },
-}
-
 /// Which of a target's tasks to speak of, and where.
 #[derive(Clone, Debug)]
 pub struct AskCall {
     /// The target's address, as registered.
     pub url: Arc<str>,
+    /// How the target is spoken to.
+    pub manner: Arc<Manner>,
+    /// Further headers.
+    pub headers: Headers,
     /// The target's name for the task.
     pub task: RemoteTaskId,
     /// The W3C trace context that came with the delegation.
@@ -128,6 +132,7 @@ pub struct A2aClient {
     config: Arc<ClientConfig>,
     tls: Tls,
     pool: Pool,
+    cards: Cards,
     /// Turns for reading large replies.
     reading: Arc<Semaphore>,
 }
@@ -155,48 +160,119 @@ impl A2aClient {
             config: Arc::new(config),
             tls: tls.ok(),
             pool: Pool::default(),
+            cards: Cards::default(),
             reading: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
         }
     }
 
-    /// Sends the message once and waits for what comes of it. It ends within `deadline_in`, and always in an outcome.
-    pub async fn send(&self, call: Call) -> Called {
+    /// Sends the message and waits for what comes of it; what the agent tells before that, `hear` is told, one thing after
+    /// the other. It ends within `deadline_in`, and always in an outcome. An agent that does not know what its card
+    /// promises was not given the message, and is asked in another manner.
+    pub async fn send(&self, call: Call, hear: impl AsyncFnMut(News)) -> Called {
+        if !call.manner.is_plain() {
+            return Box::pin(self.send_by_card(call, hear)).await;
+        }
+        let request_id = Uuid::new_v4().to_string();
         let Call {
             url,
+            manner,
+            headers,
             message_id,
             message,
             traceparent,
             deadline_in,
         } = call;
-        let request_id = Uuid::new_v4();
-        let posting = Posting {
-            url: &url,
-            body: written(request_id, &message_id, &message),
+        let (delegation, message) = (message_id.to_string(), message);
+        let operation = Operation::Send {
+            delegation: &delegation,
+            message: &message,
+        };
+        let asking = Asking {
+            written: write(&manner, &url, &request_id, operation),
+            version: manner.version,
+            streams: false,
+            headers: &headers,
             traceparent: traceparent.as_deref(),
             deadline_in,
         };
         // The wait is long, and what was said is not needed for it.
-        drop(message);
-        match self.post(posting).await {
-            Ok(reply) => {
-                let read = move |status, retry_after, body: &[u8]| {
-                    read_reply(status, retry_after, body, &request_id.to_string())
-                };
-                self.read(reply, read, |unread| unread).await
-            }
+        drop((delegation, message));
+        match self.post(asking).await {
+            Ok(reply) => self.read_message(reply, manner.binding, request_id).await,
             Err(outcome) => Called::without_reply(outcome),
+        }
+    }
+
+    /// Sends the message in the manner of the agent's card, and in a lesser one where the agent does not know that.
+    async fn send_by_card(&self, call: Call, mut hear: impl AsyncFnMut(News)) -> Called {
+        let until = Instant::now() + call.deadline_in;
+        let mut manner = Arc::clone(&call.manner);
+        loop {
+            let (called, declined) = self.send_once(&call, &manner, until, &mut hear).await;
+            match manner.lesser() {
+                Some(lesser) if declined => manner = Arc::new(lesser),
+                _ => return called,
+            }
+        }
+    }
+
+    /// What came of it, and whether the agent did not know what it was asked for.
+    async fn send_once(
+        &self,
+        call: &Call,
+        manner: &Manner,
+        until: Instant,
+        hear: &mut impl AsyncFnMut(News),
+    ) -> (Called, bool) {
+        let request_id = Uuid::new_v4().to_string();
+        let delegation = call.message_id.to_string();
+        let operation = Operation::Send {
+            delegation: &delegation,
+            message: &call.message,
+        };
+        let streams = manner.delivery == Delivery::Streaming;
+        let asking = Asking {
+            written: write(manner, &call.url, &request_id, operation),
+            version: manner.version,
+            streams,
+            headers: &call.headers,
+            traceparent: call.traceparent.as_deref(),
+            deadline_in: until.saturating_duration_since(Instant::now()),
+        };
+        if streams {
+            let telling = Telling::new(manner.binding, request_id, call.message.goes_on());
+            return self.listen(asking, telling, hear).await;
+        }
+        match self.post(asking).await {
+            Ok(reply) => {
+                let declined = reply.declines(false);
+                let called = self.read_message(reply, manner.binding, request_id);
+                (called.await, declined)
+            }
+            Err(outcome) => (Called::without_reply(outcome), false),
         }
     }
 
     /// Asks the target once how a task of its own is (`tasks/get`). It ends within `deadline_in`.
     pub async fn ask(&self, call: AskCall) -> AskedReply {
-        let request_id = Uuid::new_v4();
-        let body = get_task(&request_id.to_string(), &call.task.0);
-        match self.post(Posting::about(&call, body)).await {
+        let asked = self.ask_once(&call, &call.manner).await;
+        match asked.outcome {
+            AskOutcome::Unsupported { .. } if !call.manner.is_plain() => {
+                self.ask_once(&call, &Manner::default()).await
+            }
+            _ => asked,
+        }
+    }
+
+    async fn ask_once(&self, call: &AskCall, manner: &Manner) -> AskedReply {
+        let request_id = Uuid::new_v4().to_string();
+        let (binding, task) = (manner.binding, call.task.clone());
+        let asking = call.asking(manner, &request_id, Operation::Get(&call.task));
+        match self.post(asking).await {
             Ok(reply) => {
-                let read = move |status, retry_after, body: &[u8]| {
-                    let request_id = request_id.to_string();
-                    read_asked(status, retry_after, body, &request_id, &call.task)
+                let read = move |status, retry_after, body: &[u8]| match binding {
+                    Binding::JsonRpc => read_asked(status, retry_after, body, &request_id, &task),
+                    Binding::Rest => read_rest_asked(status, retry_after, body, &task),
                 };
                 self.read(reply, read, |unread| nothing_learnt(unread, None))
                     .await
@@ -208,8 +284,18 @@ impl A2aClient {
     /// Tells the target once that a task of its own is no longer wanted (`tasks/cancel`), and whether it answered at all.
     /// What it answers does not matter: the delegation has ended. It ends within `deadline_in`.
     pub async fn cancel(&self, call: AskCall) -> bool {
-        let body = cancel_task(&Uuid::new_v4().to_string(), &call.task.0);
-        self.post(Posting::about(&call, body)).await.is_ok()
+        let request_id = Uuid::new_v4().to_string();
+        let asking = call.asking(&call.manner, &request_id, Operation::Cancel(&call.task));
+        self.post(asking).await.is_ok()
+    }
+
+    /// Reads an answer to a message.
+    async fn read_message(&self, reply: Reply, binding: Binding, request_id: String) -> Called {
+        let read = move |status, retry_after, body: &[u8]| match binding {
+            Binding::JsonRpc => read_reply(status, retry_after, body, &request_id),
+            Binding::Rest => read_rest(status, retry_after, body),
+        };
+        self.read(reply, read, |unread| unread).await
     }
 
     /// Reads a reply with `read`; what cannot be read ends in an outcome of the client's own, as `unread` tells it.
@@ -259,24 +345,35 @@ impl A2aClient {
     }
 }
 
-/// The body of a message.
-fn written(
-    request_id: Uuid,
-    delegation_id: &DelegationId,
-    message: &Message,
-) -> Result<Vec<u8>, serde_json::Error> {
-    let delegation_id = delegation_id.to_string();
-    let (message_id, task_id, text) = match message {
-        Message::Task(text) => (&*delegation_id, None, text),
-        Message::Input { id, task, text } => (&**id, task.as_ref().map(|task| &*task.0), text),
-    };
-    let words = Words {
-        delegation_id: &delegation_id,
-        message_id,
-        task_id,
-        text,
-    };
-    send_message(&request_id.to_string(), &words)
+impl AskCall {
+    fn asking<'a>(
+        &'a self,
+        manner: &'a Manner,
+        request_id: &str,
+        operation: Operation<'_>,
+    ) -> Asking<'a> {
+        Asking {
+            written: write(manner, &self.url, request_id, operation),
+            version: manner.version,
+            streams: false,
+            headers: &self.headers,
+            traceparent: self.traceparent.as_deref(),
+            deadline_in: self.deadline_in,
+        }
+    }
+}
+
+impl Reply {
+    /// Whether the agent did not know what it was asked for.
+    fn declines(&self, streams: bool) -> bool {
+        match &self.received {
+            Received::Whole(body) => {
+                // Nobody says no at such length.
+                body.len() < LARGE_REPLY_BYTES && declines(streams, self.status, body)
+            }
+            Received::Cut(..) | Received::TooLarge => false,
+        }
+    }
 }
 
 fn blocked_address(why: &str) -> Outcome {

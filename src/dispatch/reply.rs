@@ -19,10 +19,15 @@ use super::wire::{pick, string};
 use crate::domain::{ErrorClass, Outcome, repair_json};
 
 mod asked;
+mod rest;
 mod result;
+mod stream;
 
 pub(super) use asked::nothing_learnt;
 pub use asked::read_asked;
+pub(super) use rest::{declines, read_rest, read_rest_asked};
+pub use stream::News;
+pub(super) use stream::{Telling, Told};
 
 /// What an HTTP answer to the request `request_id` comes to. `retry_after` is the header's, see [`parse_retry_after`].
 #[must_use]

@@ -33,6 +33,7 @@ mod readme;
 mod remembered;
 mod restart;
 mod steering;
+mod streaming;
 mod support_agent;
 mod support_database;
 mod support_poller;

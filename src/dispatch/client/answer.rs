@@ -22,6 +22,12 @@ pub(super) struct Head {
     pub(super) framing: Framing,
     /// Whether the agent will read another request from the same connection.
     pub(super) stays: bool,
+    /// Whether the body is a stream of events.
+    pub(super) streams: bool,
+    /// What the agent calls this state of the thing.
+    pub(super) etag: Option<Box<str>>,
+    /// How long it says that it stays so.
+    pub(super) max_age: Option<Duration>,
 }
 
 /// Where a body ends.
@@ -106,11 +112,25 @@ fn read(response: &Response<'_, '_>, status: u16) -> Result<Head, String> {
     let closes = response.version == Some(0) || says("connection", "close") || status == 101;
     let retry_after = values("retry-after").next();
     let date = values("date").next();
+    let streams = values("content-type").next().is_some_and(|media| {
+        let media = media.split(';').next().unwrap_or_default();
+        media.trim().eq_ignore_ascii_case("text/event-stream")
+    });
+    let max_age = values("cache-control").find_map(|control| {
+        let mut directives = control
+            .split(',')
+            .filter_map(|word| word.trim().split_once('='));
+        let (_, age) = directives.find(|(name, _)| name.eq_ignore_ascii_case("max-age"))?;
+        age.parse().ok().map(Duration::from_secs)
+    });
     Ok(Head {
         status,
         retry_after: retry_after.and_then(|value| parse_retry_after(&value, date.as_deref())),
         stays: !closes && !doubtful && framing != Framing::UntilClosed,
         framing,
+        streams,
+        etag: values("etag").next().map(|tag| tag.trim().into()),
+        max_age,
     })
 }
 
@@ -235,6 +255,20 @@ impl Body {
             },
         }
         Ok(Some(true))
+    }
+
+    /// What came of it since this was last asked, of a body that is never taken whole.
+    pub(super) fn drain(&mut self, received: &mut BytesMut) -> BytesMut {
+        match &mut self.framing {
+            Framing::Chunked => self.unchunked.split(),
+            Framing::UntilClosed => received.split(),
+            Framing::Length(left) => {
+                let there = usize::try_from(*left).unwrap_or(usize::MAX);
+                let piece = received.split_to(there.min(received.len()));
+                *left = left.saturating_sub(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+                piece
+            }
+        }
     }
 
     /// The connection ended: whether the body did.

@@ -1,4 +1,4 @@
-//! One POST and the answer to it, whatever they say.
+//! One request and the answer to it, whatever they say.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -11,29 +11,22 @@ use super::connection::Connection;
 use super::dial::dial;
 use super::origin::{Origin, request};
 use super::stop::{Stop, first_byte};
-use super::{A2aClient, AskCall, blocked_address, not_delivered};
+use super::{A2aClient, Headers, blocked_address, not_delivered};
+use crate::dispatch::request::Written;
 use crate::dispatch::wire::child_traceparent;
-use crate::domain::Outcome;
+use crate::domain::{Outcome, Protocol};
 use crate::faults::Point;
 
-/// What to post, and where.
-pub(super) struct Posting<'a> {
-    pub(super) url: &'a str,
-    pub(super) body: Result<Vec<u8>, serde_json::Error>,
+/// What to ask, and of whom.
+pub(super) struct Asking<'a> {
+    pub(super) written: Result<Written<'a>, serde_json::Error>,
+    pub(super) version: Protocol,
+    /// Whether the answer may be a stream.
+    pub(super) streams: bool,
+    pub(super) headers: &'a Headers,
     pub(super) traceparent: Option<&'a str>,
     /// How long the whole exchange may take.
     pub(super) deadline_in: Duration,
-}
-
-impl<'a> Posting<'a> {
-    pub(super) fn about(call: &'a AskCall, body: Result<Vec<u8>, serde_json::Error>) -> Self {
-        Self {
-            url: &call.url,
-            body,
-            traceparent: call.traceparent.as_deref(),
-            deadline_in: call.deadline_in,
-        }
-    }
 }
 
 /// An HTTP answer.
@@ -43,18 +36,42 @@ pub(super) struct Reply {
     pub(super) received: Received,
 }
 
+/// An answer of which only the head is there.
+pub(super) struct Opened {
+    origin: Origin,
+    pub(super) connection: Connection,
+    pub(super) head: Head,
+}
+
 /// A request as it is sent.
-struct Outgoing {
+pub(super) struct Outgoing {
     origin: Origin,
     request: Vec<u8>,
+    /// Whether it asks the agent to do something.
+    posts: bool,
 }
 
 impl A2aClient {
-    /// Posts once and takes in the answer, within `deadline_in`. An error is why there is no answer.
-    pub(super) async fn post(&self, posting: Posting<'_>) -> Result<Reply, Outcome> {
-        let total = sleep(posting.deadline_in);
-        let Outgoing { origin, request } = self.outgoing(posting)?;
+    /// Asks once and takes in the answer, within `deadline_in`. An error is why there is no answer.
+    pub(super) async fn post(&self, asking: Asking<'_>) -> Result<Reply, Outcome> {
+        let total = sleep(asking.deadline_in);
         tokio::pin!(total);
+        let outgoing = self.outgoing(asking)?;
+        let opened = self.open(outgoing, total.as_mut()).await?;
+        Ok(self.take_in(opened, total).await)
+    }
+
+    /// Asks once and waits for the beginning of the answer, until `total`. An error is why there is none.
+    pub(super) async fn open(
+        &self,
+        outgoing: Outgoing,
+        mut total: Pin<&mut Sleep>,
+    ) -> Result<Opened, Outcome> {
+        let Outgoing {
+            origin,
+            request,
+            posts,
+        } = outgoing;
         let mut left = false;
         // In a box of its own: it is over when the wait begins.
         let delivered = Box::pin(self.deliver(&origin, request, &mut left));
@@ -64,39 +81,81 @@ impl A2aClient {
             () = &mut total => Err(Stop::Deadline),
         };
         let (mut connection, kept) = delivered.map_err(|stop| stop.outcome(left))?;
-        self.config.faults.pass(Point::AfterSend);
-        let head = self.head(&mut connection, total.as_mut()).await;
+        if posts {
+            self.config.faults.pass(Point::AfterSend);
+        }
+        let head = self.head(&mut connection, total).await;
         let head = head.map_err(|stop| {
             if kept && matches!(stop, Stop::Error(_)) {
                 self.pool.broke(&origin);
             }
             stop.outcome(left)
         })?;
-        let (limit, idle) = (self.config.max_reply_bytes, self.config.idle_timeout);
+        Ok(Opened {
+            origin,
+            connection,
+            head,
+        })
+    }
+
+    /// Takes in the rest of an answer.
+    pub(super) async fn take_in(&self, opened: Opened, total: Pin<&mut Sleep>) -> Reply {
+        let limit = self.config.max_reply_bytes;
+        self.take_in_up_to(limit, opened, total).await
+    }
+
+    /// The same, of an answer that may have another size.
+    pub(super) async fn take_in_up_to(
+        &self,
+        limit: usize,
+        opened: Opened,
+        total: Pin<&mut Sleep>,
+    ) -> Reply {
+        let Opened {
+            origin,
+            mut connection,
+            head,
+        } = opened;
+        let idle = self.config.idle_timeout;
         let received = body::receive(&mut connection, head.framing, limit, idle, total).await;
         let whole = matches!(received, Received::Whole(_));
         if whole && head.stays && connection.asked && connection.received.is_empty() {
             self.pool.park(origin, connection);
         }
-        Ok(Reply {
+        Reply {
             status: head.status,
             retry_after: head.retry_after,
             received,
-        })
+        }
     }
 
-    fn outgoing(&self, posting: Posting<'_>) -> Result<Outgoing, Outcome> {
-        // A resolver is not asked for an address literal, so that is checked here.
-        let url = self.config.guard.check_url(posting.url);
-        let url = url.map_err(|blocked| blocked_address(&blocked.to_string()))?;
-        let body = posting
-            .body
+    pub(super) fn outgoing(&self, asking: Asking<'_>) -> Result<Outgoing, Outcome> {
+        let written = asking
+            .written
             .map_err(|error| not_delivered(&format!("the request cannot be written: {error}")))?;
+        // A resolver is not asked for an address literal, so that is checked here.
+        let url = self.config.guard.check_url(&written.url);
+        let url = url.map_err(|blocked| blocked_address(&blocked.to_string()))?;
         let origin = Origin::of(&url).ok_or_else(|| blocked_address("url has no host"))?;
-        let context = posting.traceparent;
+        let context = asking.traceparent;
         let context = context.and_then(|text| child_traceparent(text, rand::random()));
-        let request = request(&url, context.as_deref(), &body);
-        Ok(Outgoing { origin, request })
+        let version = (asking.version == Protocol::V10).then_some(("a2a-version", "1.0"));
+        let accept = if asking.streams {
+            "application/json, text/event-stream"
+        } else {
+            "application/json"
+        };
+        let given = asking.headers.iter();
+        let headers = given
+            .map(|(name, value)| (&**name, &**value))
+            .chain(version)
+            .chain(context.as_deref().map(|context| ("traceparent", context)));
+        let request = request(&url, accept, headers, written.body.as_deref());
+        Ok(Outgoing {
+            origin,
+            request,
+            posts: written.body.is_some(),
+        })
     }
 
     /// Sends the request, on a kept connection if there is one, else on a new one; says which. What could not leave on

@@ -21,22 +21,37 @@ impl Origin {
     }
 }
 
-/// A request to `url`, whole.
-pub(super) fn request(url: &Url, traceparent: Option<&str>, body: &[u8]) -> Vec<u8> {
+/// A request to `url`, whole: a GET without a body, else a POST.
+pub(super) fn request<'a>(
+    url: &Url,
+    accept: &str,
+    headers: impl IntoIterator<Item = (&'a str, &'a str)>,
+    body: Option<&[u8]>,
+) -> Vec<u8> {
     let target = &url[Position::BeforePath..Position::AfterQuery];
     let host = &url[Position::BeforeHost..Position::AfterPort];
-    let length = body.len();
     let agent = concat!("baton/", env!("CARGO_PKG_VERSION"));
+    let method = if body.is_some() { "POST" } else { "GET" };
     // LangGraph refuses a request without `accept` (a2a.md §2); not every agent's server reads chunks.
     let mut head = format!(
-        "POST {target} HTTP/1.1\r\nhost: {host}\r\nuser-agent: {agent}\r\naccept: application/json\r\n\
-         content-type: application/json\r\ncontent-length: {length}\r\n"
+        "{method} {target} HTTP/1.1\r\nhost: {host}\r\nuser-agent: {agent}\r\naccept: {accept}\r\n"
     );
-    if let Some(context) = traceparent {
-        head.extend(["traceparent: ", context, "\r\n"]);
+    if let Some(body) = body {
+        let length = body.len().to_string();
+        head.extend([
+            "content-type: application/json\r\ncontent-length: ",
+            &length,
+            "\r\n",
+        ]);
+    }
+    for (name, value) in headers {
+        // A header that would be two is none.
+        if !value.contains(['\r', '\n']) {
+            head.extend([name, ": ", value, "\r\n"]);
+        }
     }
     head.push_str("\r\n");
     let mut bytes = head.into_bytes();
-    bytes.extend_from_slice(body);
+    bytes.extend_from_slice(body.unwrap_or_default());
     bytes
 }

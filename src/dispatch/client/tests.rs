@@ -16,6 +16,7 @@ mod kept;
 mod limits;
 mod replies;
 mod secure;
+mod streams;
 mod tasks;
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -35,10 +36,19 @@ fn config() -> ClientConfig {
 fn call(url: &str) -> Call {
     Call {
         url: url.into(),
+        manner: Arc::default(),
+        headers: Vec::new(),
         message_id: DelegationId::from_text("d-1"),
         message: Message::Task("do it".into()),
         traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
         deadline_in: LONG,
+    }
+}
+
+impl A2aClient {
+    /// Sends, and listens to nothing before the end.
+    async fn sent(&self, call: Call) -> Called {
+        self.send(call, async |_| {}).await
     }
 }
 
@@ -77,7 +87,7 @@ impl Agent {
 
     /// Calls it once, and checks that as many requests arrived as `seen` says.
     async fn called(&self, config: ClientConfig, call: Call, seen: usize) -> Called {
-        let called = A2aClient::new(config).send(call).await;
+        let called = A2aClient::new(config).sent(call).await;
         assert_eq!(self.seen.load(Ordering::SeqCst), seen, "{called:?}");
         called
     }

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::{malformed, refused};
-use crate::dispatch::wire::{each, members, string};
+use crate::dispatch::wire::{each, is_object, members, string};
 use crate::domain::{ErrorClass, Outcome, RemoteTaskId, WorkPhase};
 
 /// What our own request's result comes to.
@@ -37,7 +37,7 @@ fn task_in(result: &RawValue) -> Option<&RawValue> {
     }
 }
 
-fn task_id(task: &RawValue) -> Option<String> {
+pub(super) fn task_id(task: &RawValue) -> Option<String> {
     let [id, of_update] = members(task, ["id", "taskId"]);
     id.or(of_update).and_then(string)
 }
@@ -48,8 +48,8 @@ fn read_message(message: &RawValue) -> Outcome {
     let role = role.and_then(string);
     let by_agent = matches!(role.as_deref(), Some("agent" | "ROLE_AGENT"));
     // 0.2 and simple agents leave out kind and role; but our own message thrown back is no answer.
-    let by_user = matches!(role.as_deref(), Some("user" | "ROLE_USER"));
-    let plausible = named || by_agent || (!by_user && (parts.is_some() || content.is_some()));
+    let says = parts.is_some() || content.is_some();
+    let plausible = named || by_agent || (says && !is_by_user(message));
     if !plausible {
         return malformed(
             ErrorClass::MalformedResponse,
@@ -63,39 +63,70 @@ fn read_message(message: &RawValue) -> Outcome {
     text.map_or_else(|| empty("a message without parts"), answered)
 }
 
+/// Whether it is a message to an agent, not by one.
+pub(super) fn is_by_user(message: &RawValue) -> bool {
+    let [role] = members(message, ["role"]);
+    let role = role.and_then(string);
+    matches!(role.as_deref(), Some("user" | "ROLE_USER"))
+}
+
 fn read_task(task: &RawValue) -> Outcome {
     let [status, artifacts] = members(task, ["status", "artifacts"]);
-    let [state, message] = status.map_or([None; 2], |status| members(status, ["state", "message"]));
-    // An absent state is how 1.0 writes `TASK_STATE_UNSPECIFIED`.
-    let state = state.map_or_else(|| "unspecified".to_owned(), normal_state);
-    let said = || message.and_then(message_text);
+    if let Some(phase) = phase(status) {
+        let task = task_id(task).map(|id| RemoteTaskId(id.into()));
+        return Outcome::NonFinal { task, phase };
+    }
+    let (state, message) = standing(status);
     let refusal = |class, otherwise: &str| {
-        let reason = said().filter(|said| !said.trim().is_empty());
+        let reason = words(message);
         refused(class, reason.as_deref().unwrap_or(otherwise))
-    };
-    let non_final = |phase| Outcome::NonFinal {
-        task: task_id(task).map(|id| RemoteTaskId(id.into())),
-        phase,
-    };
-    let asks = |otherwise: &str| {
-        let question = said().filter(|said| !said.trim().is_empty());
-        let text = question.as_deref().unwrap_or(otherwise).into();
-        non_final(WorkPhase::InputRequired { text })
     };
     match state.as_str() {
         "completed" => completed(artifacts, message),
-        "failed" => refusal(ErrorClass::Refused, "the agent ended its task as failed"),
         "rejected" => refusal(ErrorClass::Rejected, "the agent rejected the task"),
-        "canceled" | "cancelled" => refusal(
+        "failed" => refusal(ErrorClass::Refused, "the agent ended its task as failed"),
+        _ => refusal(
             ErrorClass::CancelledByTarget,
             "the agent cancelled its task",
         ),
-        "submitted" | "unspecified" => non_final(WorkPhase::Submitted),
+    }
+}
+
+/// How far a task of this status is; none when it is over.
+pub(super) fn phase(status: Option<&RawValue>) -> Option<WorkPhase> {
+    let (state, message) = standing(status);
+    let asks = |otherwise: &str| {
+        let question = words(message);
+        let text = question.as_deref().unwrap_or(otherwise).into();
+        Some(WorkPhase::InputRequired { text })
+    };
+    match state.as_str() {
+        "completed" | "failed" | "rejected" | "canceled" | "cancelled" => None,
+        "submitted" | "unspecified" => Some(WorkPhase::Submitted),
         "input-required" => asks("the agent asks for input, and does not say which"),
         "auth-required" => asks("the agent asks for authentication"),
         // A state that is not known is not over (a2a.md §5).
-        _ => non_final(WorkPhase::Working),
+        _ => Some(WorkPhase::Working),
     }
+}
+
+/// What a status says in words, if anything.
+pub(super) fn said(status: &RawValue) -> Option<String> {
+    words(standing(Some(status)).1)
+}
+
+/// The state of a status, and its message.
+fn standing(status: Option<&RawValue>) -> (String, Option<&RawValue>) {
+    let [state, message] = status.map_or([None; 2], |status| members(status, ["state", "message"]));
+    // An absent state is how 1.0 writes `TASK_STATE_UNSPECIFIED`.
+    let state = state.map_or_else(|| "unspecified".to_owned(), normal_state);
+    (state, message)
+}
+
+/// The words of a message, unless it is blank.
+pub(super) fn words(message: Option<&RawValue>) -> Option<String> {
+    let text = message.and_then(message_text);
+    text.filter(|text| !text.trim().is_empty())
 }
 
 fn completed(artifacts: Option<&RawValue>, message: Option<&RawValue>) -> Outcome {
@@ -132,7 +163,7 @@ fn normal_state(state: &RawValue) -> String {
         .replace('_', "-")
 }
 
-/// The words of a status message.
+/// The words of a message.
 fn message_text(message: &RawValue) -> Option<String> {
     let [parts] = members(message, ["parts"]);
     let lists: Vec<&RawValue> = parts.into_iter().collect();
@@ -185,10 +216,6 @@ fn raw_parts(lists: &[&RawValue]) -> Option<String> {
         array.push(']');
         array
     })
-}
-
-fn is_object(value: &RawValue) -> bool {
-    value.get().starts_with('{')
 }
 
 fn answered(text: String) -> Outcome {

@@ -38,6 +38,16 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether what comes next is a GET.
+    pub(crate) async fn is_get(&self) -> io::Result<bool> {
+        let mut first = [0];
+        match self.buffer.first() {
+            Some(byte) => first[0] = *byte,
+            None => _ = self.stream.peek(&mut first).await?,
+        }
+        Ok(first == [b'G'])
+    }
+
     /// The next request; `None` when the client hung up between two.
     pub(crate) async fn receive(&mut self) -> io::Result<Option<Received>> {
         let head_end = loop {

@@ -15,6 +15,7 @@ pub(crate) mod poller;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod replies;
+pub(crate) mod script;
 pub(crate) mod server;
 
 use std::time::{Duration, Instant};

@@ -30,7 +30,7 @@ async fn an_answer_comes_back_with_its_bytes() {
     .await;
     let client = A2aClient::new(config());
     for calls in 1..=2 {
-        let called = client.send(call(&agent.url)).await;
+        let called = client.sent(call(&agent.url)).await;
         assert_eq!(
             called.outcome,
             Outcome::Answered {
@@ -72,7 +72,7 @@ async fn what_never_left_is_not_delivered() {
         ),
         ("http://nowhere.invalid/".to_owned(), "nowhere.invalid"),
     ] {
-        let called = client.send(call(&url)).await;
+        let called = client.sent(call(&url)).await;
         let Outcome::NotDelivered { detail } = &called.outcome else {
             panic!("{url}: {called:?}");
         };
@@ -84,7 +84,7 @@ async fn what_never_left_is_not_delivered() {
     }
     let deadline_in = Duration::ZERO;
     let outcome = client
-        .send(Call {
+        .sent(Call {
             deadline_in,
             ..call(&silent.url.replace("http:", "https:"))
         })

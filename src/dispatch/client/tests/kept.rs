@@ -19,7 +19,7 @@ fn trust(client: &A2aClient, url: &str) {
 }
 
 async fn answered(client: &A2aClient, url: &str) {
-    let called = client.send(call(url)).await;
+    let called = client.sent(call(url)).await;
     assert!(
         matches!(called.outcome, Outcome::Answered { .. }),
         "{called:?}"
@@ -146,7 +146,7 @@ async fn one_that_breaks_under_a_request_ends_as_unknown_and_ends_the_trust() {
     .await;
     let client = trusting(&agent);
     answered(&client, &agent.url).await;
-    let broken = client.send(call(&agent.url)).await.outcome;
+    let broken = client.sent(call(&agent.url)).await.outcome;
     assert!(
         is_unknown(&broken, ErrorClass::OutcomeUnknown),
         "{broken:?}"
@@ -181,7 +181,7 @@ async fn what_did_not_end_cleanly_is_not_kept() {
     for calls in 1..=2 {
         let deadline_in = SHORT;
         let called = client
-            .send(Call {
+            .sent(Call {
                 deadline_in,
                 ..call(&half.url)
             })
@@ -220,7 +220,7 @@ async fn an_early_answer_counts() {
     for calls in 1..=2 {
         let message = message.clone();
         let called = client
-            .send(Call {
+            .sent(Call {
                 message,
                 ..call(&agent.url)
             })

@@ -136,6 +136,6 @@ async fn the_reply_limit_is_exact_and_names_itself() {
 #[test]
 fn a_call_waits_in_little_room() {
     let client = A2aClient::new(config());
-    let size = size_of_val(&client.send(call("http://127.0.0.1:1/")));
+    let size = size_of_val(&client.send(call("http://127.0.0.1:1/"), async |_| {}));
     assert!(size <= 1_280, "{size}");
 }

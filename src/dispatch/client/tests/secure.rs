@@ -71,7 +71,7 @@ async fn an_answer_comes_over_tls_and_the_connection_is_used_again() {
     for _ in 0..3 {
         let message = Message::Task("y".repeat(100_000).into());
         let called = client
-            .send(Call {
+            .sent(Call {
                 message,
                 ..call(&url)
             })
@@ -84,7 +84,7 @@ async fn an_answer_comes_over_tls_and_the_connection_is_used_again() {
     assert_eq!(connections.load(Ordering::SeqCst), 1);
     // The certificate names both; they are two origins all the same.
     let by_address = url.replace("localhost", "127.0.0.1");
-    let called = client.send(call(&by_address)).await;
+    let called = client.sent(call(&by_address)).await;
     assert!(
         matches!(called.outcome, Outcome::Answered { .. }),
         "{called:?}"
@@ -96,7 +96,7 @@ async fn an_answer_comes_over_tls_and_the_connection_is_used_again() {
 async fn what_is_not_trusted_gets_nothing() {
     let (url, _, _) = secure().await;
     let (elsewhere, _, trusting_another) = secure().await;
-    let outcome = trusting_another.send(call(&url)).await.outcome;
+    let outcome = trusting_another.sent(call(&url)).await.outcome;
     assert!(
         matches!(&outcome, Outcome::NotDelivered { detail } if detail.contains("certificate")),
         "{outcome:?}"
@@ -105,7 +105,7 @@ async fn what_is_not_trusted_gets_nothing() {
         tls: None,
         ..trusting_another
     };
-    let outcome = nobody.send(call(&elsewhere)).await.outcome;
+    let outcome = nobody.sent(call(&elsewhere)).await.outcome;
     assert!(
         matches!(&outcome, Outcome::NotDelivered { detail } if detail.contains("authority")),
         "{outcome:?}"

@@ -7,6 +7,8 @@ use super::*;
 fn about(url: &str) -> AskCall {
     AskCall {
         url: url.into(),
+        manner: Arc::default(),
+        headers: Vec::new(),
         task: RemoteTaskId("t:1".into()),
         traceparent: None,
         deadline_in: LONG,

@@ -125,7 +125,7 @@ impl Request {
         )
     }
 
-    pub(super) fn received(received: Received) -> Self {
+    pub(crate) fn received(received: Received) -> Self {
         let body: Value = serde_json::from_slice(&received.body).unwrap_or(Value::Null);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         Self {

@@ -59,7 +59,8 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     let mut connection = Connection::new(stream);
     loop {
         connection.readable().await?;
-        if shared.hangs_up_at_once() {
+        // Whoever looks for its card is no caller.
+        if !connection.is_get().await? && shared.hangs_up_at_once() {
             return Ok(());
         }
         let Some(received) = connection.receive().await? else {

@@ -1,0 +1,148 @@
+//! Hearing out an answer that is a stream: what is told is handed on, and only then is the next of it read. So nothing
+//! waits here but what a socket holds, and an agent that tells more than can be committed has to wait.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::answer::Body;
+use super::body::Received;
+use super::exchange::{Asking, Opened, Reply};
+use super::{A2aClient, Called, LARGE_REPLY_BYTES, unknown};
+use crate::dispatch::reply::{News, Telling, Told};
+use crate::dispatch::sse::{Events, TooLong};
+use crate::domain::ErrorClass;
+
+/// How often it is told that the agent lives, when it says nothing else.
+const LIVES_EVERY: Duration = Duration::from_secs(30);
+
+impl A2aClient {
+    /// Asks, and hears out the answer. Says, too, whether the agent did not know what it was asked for. A whole answer is
+    /// as good as a stream.
+    pub(super) async fn listen(
+        &self,
+        asking: Asking<'_>,
+        telling: Telling,
+        hear: &mut impl AsyncFnMut(News),
+    ) -> (Called, bool) {
+        let total = sleep(asking.deadline_in);
+        tokio::pin!(total);
+        let (binding, request_id) = telling.request();
+        let opened = match self.outgoing(asking) {
+            Ok(outgoing) => self.open(outgoing, total.as_mut()).await,
+            Err(outcome) => Err(outcome),
+        };
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(outcome) => return (Called::without_reply(outcome), false),
+        };
+        let reply = if opened.head.streams && (200..=299).contains(&opened.head.status) {
+            let mut spoke = false;
+            let heard = self.hear_out(opened, telling, total, &mut spoke, hear);
+            let received = match Box::pin(heard).await {
+                Ok(Told::Answer(answer)) => Received::Whole(answer),
+                Ok(Told::Open(why)) => {
+                    let outcome = unknown(ErrorClass::Truncated, &why);
+                    return (Called::without_reply(outcome), false);
+                }
+                Err(TooLong) => Received::TooLarge,
+            };
+            let reply = Reply {
+                status: 200,
+                retry_after: None,
+                received,
+            };
+            if spoke {
+                let called = self.read_message(reply, binding, request_id);
+                return (called.await, false);
+            }
+            reply
+        } else {
+            self.take_in(opened, total).await
+        };
+        let declined = reply.declines(true);
+        let called = self.read_message(reply, binding, request_id);
+        (called.await, declined)
+    }
+
+    /// Hears what the agent tells until it is over, or can be heard no more. `spoke`: whether it told anything.
+    async fn hear_out(
+        &self,
+        opened: Opened,
+        mut telling: Telling,
+        mut total: Pin<&mut Sleep>,
+        spoke: &mut bool,
+        hear: &mut impl AsyncFnMut(News),
+    ) -> Result<Told, TooLong> {
+        let Opened {
+            mut connection,
+            head,
+            ..
+        } = opened;
+        let limit = self.config.max_reply_bytes;
+        let (mut body, mut events) = (Body::new(head.framing), Events::new(limit));
+        let (mut told, mut at) = (0_usize, Instant::now());
+        let why = loop {
+            let ended = body.advance(&mut connection.received);
+            let piece = body.drain(&mut connection.received);
+            let mut rest = &*piece;
+            while let Some(data) = events.next(&mut rest)? {
+                told = told.saturating_add(data.len());
+                if told > limit {
+                    return Err(TooLong);
+                }
+                for news in heed(&mut telling, data).await {
+                    (*spoke, at) = (true, Instant::now());
+                    hear(news).await;
+                }
+                if telling.is_over() {
+                    return Ok(telling.ended("it is over"));
+                }
+            }
+            match ended {
+                Ok(true) => break "it was closed".to_owned(),
+                Ok(false) => {}
+                Err(broken) => break broken.to_owned(),
+            }
+            // A comment is a sign of life.
+            if !piece.is_empty() && at.elapsed() >= LIVES_EVERY {
+                at = Instant::now();
+                hear(News::Lives).await;
+            }
+            tokio::select! {
+                biased;
+                read = connection.read() => match read {
+                    Ok(0) => break "the connection was closed".to_owned(),
+                    Ok(_) => {}
+                    Err(error) => break error.to_string(),
+                },
+                () = &mut total => break "the deadline passed".to_owned(),
+            }
+        };
+        if let Some(data) = events.last() {
+            for news in heed(&mut telling, data).await {
+                *spoke = true;
+                hear(news).await;
+            }
+        }
+        Ok(telling.ended(&why))
+    }
+}
+
+/// Reads an event; a large one on a thread that may block.
+async fn heed(telling: &mut Telling, data: Vec<u8>) -> Vec<News> {
+    if data.len() < LARGE_REPLY_BYTES {
+        return telling.hear(&data);
+    }
+    let mut away = std::mem::take(telling);
+    let reading = tokio::task::spawn_blocking(move || {
+        let news = away.hear(&data);
+        (away, news)
+    });
+    let Ok((back, news)) = reading.await else {
+        return Vec::new();
+    };
+    *telling = back;
+    news
+}
