@@ -361,8 +361,8 @@ impl<'a> Said<'a> {
         if let Some(id) = id.and_then(string) {
             said.message_id = Cow::Owned(id);
         }
-        // The context of a task that the target has is the target's.
-        said.context_id = context.filter(|_| task.is_none()).and_then(string);
+        // A target keeps the context that it was given with the first message, or refuses it (A2A §3.4.1).
+        said.context_id = context.and_then(string);
         match (parts, version) {
             (Some(parts), Protocol::V10) => said.parts = Parts::Unchanged(parts),
             (Some(parts), Protocol::V03) => {

@@ -107,12 +107,21 @@ async fn rest(
     }
 }
 
+/// A task that has ended with this.
+fn done_with(text: &str) -> Behaviour {
+    Behaviour::Task {
+        id: "theirs".to_owned(),
+        state: "completed".to_owned(),
+        text: text.to_owned(),
+    }
+}
+
 fn id(task: &Value) -> String {
     task["id"].as_str().expect("a task's id").to_owned()
 }
 
 async fn a_message_is_a_delegation_and_its_answer_comes_back(database: Database) {
-    let agent = FakeAgent::start(Behaviour::ArtifactTask("pong".to_owned())).await;
+    let agent = FakeAgent::start(done_with("pong")).await;
     let server = Server::start(&database, &[FLAG]).await;
     let Family { caller, target, .. } = server.family(&agent.url()).await;
     let sent = json!({"messageId": "mine", "role": "ROLE_USER", "parts": [{"text": "ping"}, {"data": {"n": 1}}]});

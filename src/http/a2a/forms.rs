@@ -160,6 +160,31 @@ pub(super) fn old_response(response: &Value, is_last: bool) -> Value {
     Value::Object(made)
 }
 
+/// Parameters by the names that JSON gives them: those of the protocol's own definition are as good (ProtoJSON).
+pub(super) fn named(params: &Value) -> Value {
+    let Some(members) = params.as_object() else {
+        return params.clone();
+    };
+    let named = members.iter().map(|(name, value)| {
+        let value = match name.as_str() {
+            "message" | "configuration" | "taskPushNotificationConfig" => named(value),
+            _ => value.clone(),
+        };
+        (camel(name), value)
+    });
+    Value::Object(named.collect())
+}
+
+/// `history_length` is `historyLength`.
+fn camel(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| {
+        let (head, rest) = word.split_at(word.ceil_char_boundary(1));
+        name + &head.to_uppercase() + rest
+    })
+}
+
 /// The parameters of a method of 0.3 as those of its twin in 1.0.
 pub(super) fn params(method: &str, params: &Value) -> Value {
     let mut made = params.as_object().cloned().unwrap_or_default();
@@ -254,6 +279,13 @@ mod tests {
         assert_eq!(message(&old), new);
         assert_eq!(old_message(&new), old);
         assert_eq!(message(&new), new, "what is new already stays");
+    }
+
+    #[test]
+    fn parameters_may_have_the_names_of_the_definition() {
+        let given = json!({"history_length": 1, "configuration": {"return_immediately": true}, "metadata": {"my_own": 1}});
+        let expected = json!({"historyLength": 1, "configuration": {"returnImmediately": true}, "metadata": {"my_own": 1}});
+        assert_eq!(named(&given), expected);
     }
 
     #[test]

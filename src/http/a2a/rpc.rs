@@ -164,7 +164,7 @@ async fn respond(
         return Err(Problem::new(Kind::MethodNotFound, message).into());
     };
     let params = match form {
-        Form::New => params,
+        Form::New => forms::named(&params),
         Form::Old => forms::params(&name, &params),
     };
     let vigil = Vigil::over(http, call.member.principal, &call.state);
