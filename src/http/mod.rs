@@ -205,13 +205,7 @@ fn workspace_routes(config: &mut ServiceConfig) {
                 .route(web::get().to(mcp::nothing_to_listen_to))
                 .route(web::delete().to(mcp::nothing_to_listen_to)),
         )
-        .service(at("/a2a").route(web::post().to(a2a::post)))
-        .service(at("/a2a/").route(web::post().to(a2a::post)))
-        .service(at("/a2a/.well-known/agent-card.json").route(web::get().to(a2a::card::get)))
-        .service(
-            at("/a2a/v0.3/.well-known/agent-card.json").route(web::get().to(a2a::card::get_old)),
-        )
-        .service(web::resource("/a2a/{operation:.*}").to(a2a::operation))
+        .configure(a2a_routes)
         .service(at("/notify").route(reports(web::post().to(inbox::notify))))
         .service(at("/events/stream").route(web::get().to(events::stream_of)))
         .service(
@@ -221,6 +215,19 @@ fn workspace_routes(config: &mut ServiceConfig) {
         )
         .service(at("/tokens/{token_id}").route(reports(web::delete().to(tokens::revoke))));
     config.service(workspaces).service(one);
+}
+
+/// JSON-RPC is at both addresses of a workspace, with a slash at their end or not, and for either version.
+fn a2a_routes(config: &mut ServiceConfig) {
+    for path in ["/a2a", "/a2a/", "/a2a/v0.3", "/a2a/v0.3/"] {
+        config.service(at(path).route(web::post().to(a2a::post)));
+    }
+    let card = web::get().to(a2a::card::get);
+    let old_card = web::get().to(a2a::card::get_old);
+    config
+        .service(at("/a2a/.well-known/agent-card.json").route(card))
+        .service(at("/a2a/v0.3/.well-known/agent-card.json").route(old_card))
+        .service(web::resource("/a2a/{operation:.*}").to(a2a::operation));
 }
 
 fn registry_routes(config: &mut ServiceConfig) {

@@ -1,7 +1,13 @@
-"""An agent of the reference SDK that does what the conformance kit's scenarios ask for, by the beginning of the messageId."""
+"""An agent of the reference SDK that does what the conformance kit's scenarios ask for, by the beginning of the messageId.
+
+    agent.py [asking]
+
+With `asking` it ends nothing by itself, as the kit of 0.3 expects: after a second it asks for more.
+"""
 
 import asyncio
 import socket
+import sys
 
 import uvicorn
 from a2a.helpers import new_data_part, new_raw_part, new_task_from_user_message, new_text_part, new_url_part
@@ -44,6 +50,11 @@ class Executor(AgentExecutor):
             return
         if scenario.startswith("tck-reject-task"):
             await updater.reject(updater.new_agent_message([new_text_part("rejected")]))
+            return
+        if "asking" in sys.argv:
+            await updater.start_work()
+            await asyncio.sleep(1)
+            await updater.requires_input(updater.new_agent_message([new_text_part("and now?")]))
             return
         found = max((name for name in MADE if scenario.startswith(name)), key=len, default=None)
         if found is None:

@@ -2,7 +2,7 @@
 
     BATON_A2A_KIT=…/a2a-tck tests/in_python a2a_kit BINARY [KIT_ARGUMENT …]
 
-The kit is a checkout of the branch 1.0-dev, kept outside of this repository. It knows no credentials, so that a proxy puts the
+The kit is a checkout of the branch 1.0-dev or 0.3.x, kept outside of this repository. It knows no credentials, so that a proxy puts the
 caller's bearer into each request. Ends with the kit's own status, and leaves its reports in its folder `reports`.
 """
 
@@ -23,8 +23,8 @@ ADMIN = "admin-token-of-the-check"
 HERE = pathlib.Path(__file__).resolve().parent
 
 
-def proxy_to(address, token):
-    """Passes everything on to a server, with a bearer."""
+def proxy_to(address, token, below):
+    """Passes everything on to a server, with a bearer: to `below`, what names no workspace."""
 
     class Proxy(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -34,7 +34,8 @@ def proxy_to(address, token):
             headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
             headers["Authorization"] = f"Bearer {token}"
             there = http.client.HTTPConnection(address, timeout=120)
-            there.request(self.command, self.path, body, headers)
+            path = self.path if self.path.startswith("/workspaces") else below + self.path
+            there.request(self.command, path, body, headers)
             answer = there.getresponse()
             self.send_response(answer.status)
             for name, value in answer.getheaders():
@@ -94,7 +95,9 @@ def main(binary, *arguments):
     with tempfile.TemporaryDirectory(prefix="baton-kit.") as folder:
         folder = pathlib.Path(folder)
         plain = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-        agent, url = start([sys.executable, str(HERE / "agent.py")], folder / "agent.log", plain, r"listening on (\S+)")
+        new = "--sut-host" in (pathlib.Path(kit) / "run_tck.py").read_text()
+        command = [sys.executable, str(HERE / "agent.py"), *([] if new else ["asking"])]
+        agent, url = start(command, folder / "agent.log", plain, r"listening on (\S+)")
         settings = plain | {
             "PORT": "0", "ADMIN_TOKEN": ADMIN, "RATE_LIMIT": "0", "BATON_TARGET_ALLOW": "127.0.0.0/8,::1/128",
             "DATABASE_URL": f"sqlite://{folder}/kit.db", "DELEGATION_RESULT_INBOX_PUSH": "1", "BATON_RETRY_BASE_MS": "100",
@@ -107,9 +110,14 @@ def main(binary, *arguments):
             root = workspace(base, "root")["id"]
             caller = workspace(base, "caller", parent_id=root)
             target = workspace(base, "kit", parent_id=root, url=url)["id"]
-            proxy = proxy_to(address, caller["auth_token"])
-            command = [sys.executable, "run_tck.py", "--sut-host", f"{proxy}/workspaces/{target}/a2a"]
-            command += arguments or ["--transport", "jsonrpc,http_json"]
+            old = f"/workspaces/{target}/a2a/v0.3"
+            proxy = proxy_to(address, caller["auth_token"], old)
+            url = f"{proxy}/workspaces/{target}/a2a"
+            command = [sys.executable, "run_tck.py"]
+            if new:
+                command += ["--sut-host", url, *(arguments or ["--transport", "jsonrpc,http_json"])]
+            else:
+                command += ["--sut-url", f"{proxy}/", "--transports", "jsonrpc", *(arguments or ["--category", "mandatory"])]
             return subprocess.run(command, cwd=kit, check=False).returncode
         finally:
             baton.terminate()

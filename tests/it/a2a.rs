@@ -696,7 +696,7 @@ async fn a_card_says_how_to_speak(database: Database) {
     let old = server.api().get(As::Nobody, &old).await.expect(200);
     assert_eq!(
         (old.str("url"), old.str("protocolVersion")),
-        (&*url, "0.3.0")
+        (&*format!("{url}/v0.3"), "0.3.0")
     );
     let extended = done(
         &server,

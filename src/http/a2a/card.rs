@@ -163,7 +163,8 @@ fn skill(said: &Value) -> Option<Value> {
 pub(super) fn old(card: &Value) -> Value {
     let member = |name: &str| card.get(name).cloned().unwrap_or_default();
     let interfaces = member("supportedInterfaces");
-    let url = interfaces.get(0).and_then(|first| first.get("url"));
+    let url = interfaces.get(0).and_then(|first| first.get("url")?.as_str());
+    let url = format!("{}/v0.3", url.unwrap_or_default());
     let can = |name: &str| member("capabilities").get(name).cloned();
     json!({
         "protocolVersion": "0.3.0", "name": member("name"), "description": member("description"),

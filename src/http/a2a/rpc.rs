@@ -141,8 +141,16 @@ pub(super) async fn answer(
         Err((id, problem)) => return refused(&id, &problem),
     };
     let id = request.id.clone();
+    let in_a_stream = matches!(request.method.as_str(), "message/stream" | "tasks/resubscribe");
     match respond(http, call, request).await {
         Ok(response) => Ok(response),
+        // Clients of 0.3 expect a stream to say this, too.
+        Err(Trouble::Problem(problem)) if in_a_stream => {
+            let error = json!({"jsonrpc": "2.0", "id": id, "error": problem.rpc()});
+            let event = format!("data: {error}\n\n");
+            let mut response = HttpResponse::Ok();
+            Ok(response.content_type("text/event-stream").body(event))
+        }
         Err(Trouble::Problem(problem)) => refused(&id, &problem),
         Err(Trouble::Api(error)) => Err(error),
     }
