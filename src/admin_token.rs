@@ -1,14 +1,12 @@
 //! The admin token: given, or minted at the first start and kept in a file that only its owner can read.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::auth::{Secret, TokenHash};
+use crate::auth::TokenHash;
 use crate::config::Config;
+use crate::secrets;
 
 /// The admin token of this process.
 pub struct AdminToken {
@@ -30,7 +28,7 @@ impl AdminToken {
             });
         }
         let file = file(config);
-        let secret = read_or_mint(&file).with_context(|| {
+        let secret = secrets::kept_in(&file).with_context(|| {
             format!("the admin token in {} (or set ADMIN_TOKEN)", file.display())
         })?;
         Ok(Self {
@@ -62,7 +60,11 @@ impl AdminToken {
 /// here before.
 #[must_use]
 pub fn known(config: &Config, is_here: bool) -> Option<String> {
-    let kept = || is_here.then(|| read(&file(config)).ok()).flatten();
+    let kept = || {
+        is_here
+            .then(|| secrets::read_from(&file(config)).ok())
+            .flatten()
+    };
     given(config).map(ToOwned::to_owned).or_else(kept)
 }
 
@@ -76,41 +78,10 @@ fn file(config: &Config) -> PathBuf {
     PathBuf::from(format!("{}.admin-token", database.unwrap_or("baton")))
 }
 
-fn read_or_mint(file: &Path) -> anyhow::Result<String> {
-    match OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file)
-    {
-        Ok(mut made) => {
-            let secret = Secret::mint();
-            writeln!(made, "{}", secret.reveal())?;
-            made.sync_all()?;
-            Ok(secret.reveal().to_owned())
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => read(file),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn read(file: &Path) -> anyhow::Result<String> {
-    let mut opened = OpenOptions::new().read(true).open(file)?;
-    let mode = opened.metadata()?.permissions().mode();
-    let others = mode & 0o077;
-    anyhow::ensure!(others == 0, "others may read the file: chmod 600 it");
-    let mut text = String::new();
-    opened.read_to_string(&mut text)?;
-    let secret = text.trim();
-    anyhow::ensure!(
-        !secret.is_empty(),
-        "the file is empty: delete it, and a new one is made"
-    );
-    Ok(secret.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use clap::Parser as _;
 
