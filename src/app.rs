@@ -14,16 +14,18 @@ use tokio::sync::{Notify, watch};
 use crate::admin_token::AdminToken;
 use crate::config::Config;
 use crate::delegation::{self, Delegations, Supervisor, SupervisorSettings};
-use crate::dispatch::{A2aClient, ClientConfig, TargetGuard};
+use crate::dispatch::{A2aClient, ClientConfig, PushOffer, TargetGuard};
 use crate::domain::{Policy, RetryPolicy};
 use crate::events::EventHub;
 use crate::faults::Faults;
-use crate::http::{self, AppState, Readiness, Settings, Stopping};
+use crate::http::{self, AppState, Readiness, Renderer, Settings, Stopping};
 use crate::limits::Arbiters;
 use crate::liveness::Liveness;
+use crate::outbox::{Outbox, OutboxSettings};
 use crate::persistence::{
     self, BatchLimits, GateLimits, Persistence, PersistenceActor, PersistenceSettings, Retention,
 };
+use crate::secrets::Secrets;
 use crate::store::{self, Heard, Lease, Listening, Store, StoreOptions};
 
 /// How long requests in flight may take to finish once the service is told to stop.
@@ -38,6 +40,16 @@ const LEAVE_GRACE: Duration = Duration::from_secs(1);
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// How long a read may take, so that a request is answered within a second.
 const READ_BUDGET: Duration = Duration::from_millis(900);
+
+/// What the other parts stand on.
+#[derive(Clone)]
+struct Ground {
+    store: Store,
+    persistence: Persistence,
+    events: EventHub,
+    guard: TargetGuard,
+    secrets: Secrets,
+}
 
 /// A running Baton.
 pub struct App {
@@ -66,32 +78,28 @@ impl App {
         let address = listener.local_addr()?;
         let (store, lease) = open_store(&config).await?;
         let admin_token = AdminToken::obtain(&config)?;
-        let guard = TargetGuard::new(config.target_allow.clone());
-        let events = EventHub::default();
         let liveness = Liveness::default();
         let reply_owed = Arc::new(Notify::new());
         let arbiters = Arbiters::start(blocking(&config));
-        let persistence = start_persistence(
-            &config,
-            &store,
-            &lease,
-            &events,
-            &reply_owed,
-            &faults,
-            arbiters.first(),
-        )
-        .await?;
-        let delegations =
-            start_delegations(&config, &store, &persistence, &guard, faults, arbiters)?;
-        let listening = listen(&store, &lease, &events, &delegations)?;
+        let actors = arbiters.first();
+        let ground = lay_ground(&config, store, &lease, &reply_owed, &faults, actors).await?;
+        let delegations = start_delegations(&config, &ground, faults, arbiters)?;
+        let outbox = start_outbox(&config, &ground);
+        let listening = listen(&ground.store, &lease, &ground.events, &delegations)?;
         let readiness = Readiness::default();
         let (stopping, stopped) = Stopping::new();
+        let Ground {
+            store, persistence, ..
+        } = ground.clone();
         let state = AppState {
             store: store.clone(),
             persistence: persistence.clone(),
             delegations: delegations.clone(),
-            events,
-            guard,
+            events: ground.events,
+            guard: ground.guard,
+            push: PushOffer::new(&config.public_url, ground.secrets.clone()),
+            secrets: ground.secrets,
+            outbox: outbox.clone(),
             settings: Settings::from(&config),
             admin: admin_token.hash(),
             readiness: readiness.clone(),
@@ -103,7 +111,7 @@ impl App {
         start_pruning(&config, &store, &persistence, &liveness);
         let server = http::serve(state, listener, REQUEST_GRACE)?;
         let sweep_interval = Duration::from_secs(config.delegation_sweeper_interval_s);
-        supervise(&delegations, &liveness, sweep_interval);
+        supervise(&delegations, &outbox, &liveness, sweep_interval);
         write_what_is_left(&store, &persistence, reply_owed, sweep_interval, &liveness);
         readiness.ready();
         let database = redact(&config.database_url);
@@ -199,10 +207,20 @@ async fn finish(delegations: &Delegations, persistence: &Persistence, store: &St
 }
 
 /// Takes over what others left, and looks for what nobody has in charge.
-fn supervise(delegations: &Delegations, liveness: &Liveness, sweep_interval: Duration) {
+fn supervise(
+    delegations: &Delegations,
+    outbox: &Outbox,
+    liveness: &Liveness,
+    sweep_interval: Duration,
+) {
+    let pulse = liveness.clone();
+    let told = outbox.clone();
+    actix_web::rt::spawn(told.take_on_regularly(move || pulse.tick("outbox")));
     let (everything, pulse) = (delegations.clone(), liveness.clone());
+    let outbox = outbox.clone();
     actix_web::rt::spawn(async move {
-        delegation::take_over(&everything, || pulse.tick("takeover")).await;
+        let (tick, taken) = (|| pulse.tick("takeover"), || outbox.look_again());
+        delegation::take_over(&everything, tick, taken).await;
     });
     let (everything, pulse) = (delegations.clone(), liveness.clone());
     actix_web::rt::spawn(async move {
@@ -296,15 +314,15 @@ async fn open_store(config: &Config) -> anyhow::Result<(Store, Lease)> {
         .context("cannot open the database (DATABASE_URL)")
 }
 
-async fn start_persistence(
+async fn lay_ground(
     config: &Config,
-    store: &Store,
+    store: Store,
     lease: &Lease,
-    events: &EventHub,
     reply_owed: &Arc<Notify>,
     faults: &Arc<Faults>,
     arbiter: &ArbiterHandle,
-) -> anyhow::Result<Persistence> {
+) -> anyhow::Result<Ground> {
+    let events = EventHub::default();
     let settings = PersistenceSettings {
         store: store.clone(),
         lease: lease.clone(),
@@ -322,24 +340,25 @@ async fn start_persistence(
     };
     let (opener, lease) = (store.clone(), lease.clone());
     let writer = tokio::task::spawn_blocking(move || opener.writer(&lease)).await?;
-    Ok(PersistenceActor::launch(
-        settings,
-        writer.context("cannot write to the database (DATABASE_URL)")?,
-        arbiter,
-    ))
+    let writer = writer.context("cannot write to the database (DATABASE_URL)")?;
+    Ok(Ground {
+        persistence: PersistenceActor::launch(settings, writer, arbiter),
+        guard: TargetGuard::new(config.target_allow.clone()),
+        secrets: Secrets::obtain(&config.secret_key, &config.database_url)?,
+        store,
+        events,
+    })
 }
 
 fn start_delegations(
     config: &Config,
-    store: &Store,
-    persistence: &Persistence,
-    guard: &TargetGuard,
+    ground: &Ground,
     faults: Arc<Faults>,
     arbiters: Arbiters,
 ) -> anyhow::Result<Delegations> {
     let first_byte = Duration::from_secs(config.first_byte_timeout_s);
     let client = A2aClient::new(ClientConfig {
-        guard: guard.clone(),
+        guard: ground.guard.clone(),
         connect_timeout: Duration::from_secs(config.connect_timeout_s),
         first_byte_timeout: (!first_byte.is_zero()).then_some(first_byte),
         idle_timeout: Duration::from_secs(config.idle_timeout_s),
@@ -361,11 +380,31 @@ fn start_delegations(
         max_live: config.max_live,
         max_outbound: usize::try_from(config.max_outbound)?,
         arbiters,
-        persistence: persistence.clone(),
-        store: store.clone(),
+        persistence: ground.persistence.clone(),
+        store: ground.store.clone(),
         client,
+        secrets: ground.secrets.clone(),
         faults,
     }))
+}
+
+fn start_outbox(config: &Config, ground: &Ground) -> Outbox {
+    let Ground {
+        store,
+        persistence,
+        events,
+        guard,
+        secrets,
+    } = ground.clone();
+    Outbox::launch(OutboxSettings {
+        render: Box::new(Renderer::new(store.clone())),
+        store,
+        persistence,
+        hub: events,
+        guard,
+        secrets,
+        give_up_after: Duration::from_secs(config.push_give_up_s),
+    })
 }
 
 fn start_pruning(config: &Config, store: &Store, persistence: &Persistence, liveness: &Liveness) {

@@ -102,6 +102,25 @@ pub struct Config {
     )]
     pub inbox_push_flag: String,
 
+    /// The key under which secrets are stored, 32 bytes in base64; with SQLite minted when absent, and kept in a file.
+    #[arg(
+        long,
+        env = "BATON_SECRET_KEY",
+        default_value = "",
+        hide_env_values = true,
+        hide_default_value = true,
+        global = true
+    )]
+    pub secret_key: String,
+
+    /// Where agents reach this service, for example `https://baton.example`; empty: they are not asked to push.
+    #[arg(long, env = "BATON_PUBLIC_URL", default_value = "", value_parser = public_url, global = true)]
+    pub public_url: String,
+
+    /// After how long a receiver of events that fails is told no more, in seconds.
+    #[arg(long, env = "BATON_PUSH_GIVE_UP_S", default_value = "86400", value_parser = between("BATON_PUSH_GIVE_UP_S", 1, MAX_DEADLINE_S), global = true)]
+    pub push_give_up_s: u64,
+
     /// Requests a minute for each peer address; 0 is off.
     #[arg(long, env = "RATE_LIMIT", default_value = "600", value_parser = named::<u32>("RATE_LIMIT", "a number of requests a minute, 0 for no limit"), global = true)]
     pub rate_limit: u32,
@@ -287,6 +306,19 @@ where
     }
 }
 
+fn public_url(text: &str) -> Result<String, String> {
+    let is_http = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    match url::Url::parse(text.trim()) {
+        _ if text.trim().is_empty() => Ok(String::new()),
+        Ok(url) if is_http(&url) && url.query().is_none() && url.fragment().is_none() => {
+            Ok(text.trim().to_owned())
+        }
+        _ => Err(format!(
+            "BATON_PUBLIC_URL is {text:?}, but must be an http or https URL without a query"
+        )),
+    }
+}
+
 fn between(
     variable: &'static str,
     least: u64,
@@ -345,6 +377,7 @@ mod tests {
             ("--delegation-deadline-s", "DELEGATION_DEADLINE_S", "0"),
             ("--idle-timeout-s", "A2A_IDLE_TIMEOUT_SECONDS", "foo"),
             ("--lease-ms", "BATON_LEASE_MS", "499"),
+            ("--public-url", "BATON_PUBLIC_URL", "baton.example"),
             ("--max-body-bytes", "BATON_MAX_BODY_BYTES", "12"),
             ("--target-allow", "BATON_TARGET_ALLOW", "10.0.0.0/40"),
         ] {

@@ -1,5 +1,7 @@
 //! The event hub: every listener has a bounded queue; a slow one is told that it lagged and is never waited for.
 
+mod tail;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +10,9 @@ use dashmap::DashMap;
 use tokio::sync::Notify;
 
 use crate::domain::{ActivityType, EventName, Json, Position, Timestamp, WorkspaceId};
+
+pub use tail::Shown;
+pub(crate) use tail::{Tail, Told};
 
 /// How many messages wait for one listener before it lags (contract §12.3).
 pub const LISTENER_QUEUE: usize = 256;

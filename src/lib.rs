@@ -16,8 +16,8 @@
 //! HTTP GET  ─▶ store::Reader, a small pool that never waits for the writer
 //! ```
 //!
-//! Modules import only leftwards: `domain, clock, faults, liveness` → `client, config, limits, telemetry` → `store` →
-//! `auth, dispatch, events, persistence` → `delegation` → `http` → `admin_token, app` → `demo, bench, cli`. `tests/tidy.rs` holds
+//! Modules import only leftwards: `domain, clock, faults, liveness` → `client, config, limits, secrets, telemetry` → `store` →
+//! `auth, dispatch, events, persistence` → `delegation, outbox` → `http` → `admin_token, app` → `demo, bench, cli`. `tests/tidy.rs` holds
 //! them to it. See `docs/ARCHITECTURE.md` for the longer story, and `docs/adr` for the reasons.
 
 pub mod admin_token;
@@ -37,6 +37,8 @@ pub mod faults;
 pub mod http;
 pub mod limits;
 pub mod liveness;
+pub mod outbox;
 pub mod persistence;
+pub mod secrets;
 pub mod store;
 pub mod telemetry;

@@ -103,6 +103,16 @@ const METRICS: &[(Kind, &str, &str)] = &[
     ),
     (
         Counter,
+        "baton_push_total",
+        "Requests to receivers of events, delivered or failed",
+    ),
+    (
+        Counter,
+        "baton_push_dead_total",
+        "Receivers of events that are told no more",
+    ),
+    (
+        Counter,
         "baton_events_ignored_total",
         "Events that changed nothing, by reason",
     ),

@@ -19,7 +19,7 @@ use place::Place;
 
 use super::beginning::Beginning;
 use super::effects::{Runtime, Way, observe};
-use super::messages::{ActorDown, Finished, Persisted, Retire, Task, Tell};
+use super::messages::{ActorDown, Finished, Hinted, Persisted, Retire, Task, Tell};
 use super::supervisor::Supervisor;
 use super::{ActorNumber, Counted, Error, Told};
 use crate::clock;
@@ -467,6 +467,14 @@ impl Handler<Persisted> for DelegationActor {
         if moved && self.committing.is_none() {
             self.reload(context);
         }
+    }
+}
+
+impl Handler<Hinted> for DelegationActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Hinted, context: &mut Self::Context) {
+        self.hinted(context);
     }
 }
 

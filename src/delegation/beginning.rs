@@ -80,7 +80,7 @@ impl Runtime {
             return None;
         }
         let target = self.store.known_seat(target)?;
-        let route = Route::to(&target).ok()?;
+        let route = Route::to(&target, &self.secrets).ok()?;
         let permit = Arc::clone(&self.outbound).try_acquire_owned().ok()?;
         Some(((permit, route), target.max_concurrent_tasks))
     }

@@ -16,13 +16,14 @@ use super::messages::Task;
 use super::speech::{first, further};
 use super::{Delegations, Registry};
 use crate::clock;
-use crate::dispatch::{A2aClient, Call, Called, Message};
+use crate::dispatch::{A2aClient, Call, Called, Credential, Message};
 use crate::domain::{
     AskOutcome, Attempt, Card, DelegationKey, DeliveryMode, ErrorClass, Event, Life, Outcome,
     Policy, RemoteTaskId, Said, Seat, Status, Terms, Timestamp, Unready,
 };
 use crate::faults::{Faults, Point};
 use crate::persistence::Persistence;
+use crate::secrets::Secrets;
 use crate::store::Store;
 use crate::telemetry::{Effect, Progress, count};
 
@@ -39,6 +40,7 @@ const CANCEL_TRIES: u32 = 3;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Route {
     pub(super) url: Arc<str>,
+    pub(super) credential: Option<Arc<Credential>>,
     deduplicates: bool,
     /// What it was registered with, if that says how it is spoken to.
     pub(super) card: Option<Arc<Card>>,
@@ -46,7 +48,7 @@ pub(super) struct Route {
 
 impl Route {
     /// Where a target is to be called, or why it cannot be.
-    pub(super) fn to(target: &Seat) -> Result<Self, Unready> {
+    pub(super) fn to(target: &Seat, secrets: &Secrets) -> Result<Self, Unready> {
         if !target.is_present() {
             return Err(Unready::Removed);
         }
@@ -57,8 +59,16 @@ impl Route {
             return Err(Unready::Offline);
         }
         let url = target.url.clone().ok_or(Unready::NoAddress)?;
+        let credential = target.credentials.as_ref();
+        let credential = credential.map(|sealed| Credential::open(sealed, secrets, target.id));
+        let credential = credential.transpose().map_err(|error| {
+            // Without it the agent would refuse the task for good.
+            tracing::error!(workspace.id = %target.id, %error, "a target is not called: its credentials must be set anew");
+            Unready::Offline
+        })?;
         Ok(Self {
             url,
+            credential: credential.map(Arc::new),
             deduplicates: target.deduplicates,
             card: target.card.clone(),
         })
@@ -76,6 +86,8 @@ pub(super) struct Runtime {
     pub(super) persistence: Persistence,
     pub(super) store: Store,
     pub(super) client: A2aClient,
+    /// Opens what targets want to see.
+    pub(super) secrets: Secrets,
     pub(super) outbound: Arc<Semaphore>,
     /// Places of their own for short questions, so that long calls never hold them up.
     pub(super) asking: Arc<Semaphore>,
@@ -117,7 +129,7 @@ impl Runtime {
     /// Where the target is to be called now, or why it cannot be. Its line learns how many tasks it takes at once.
     async fn route(&self, terms: &Terms) -> Result<Route, Unready> {
         let target = self.target(terms).await.ok_or(Unready::Removed)?;
-        let route = Route::to(&target);
+        let route = Route::to(&target, &self.secrets);
         match &route {
             Ok(_) => self.lines.set_cap(target.id, target.max_concurrent_tasks),
             Err(Unready::Polls) => self.lines.set_cap(target.id, 0),
@@ -287,7 +299,7 @@ impl Runtime {
         let call = Call {
             url: route.url,
             manner,
-            headers: Vec::new(),
+            credential: route.credential,
             message_id: terms.key.id.clone(),
             message,
             traceparent: terms.traceparent.clone(),

@@ -42,6 +42,11 @@ pub(super) enum FromLine {
 #[rtype(result = "()")]
 pub(super) struct Persisted(pub(super) Result<Written, persistence::Error>);
 
+/// The target says that there is news of its task.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Hinted;
+
 /// The actor may go: nobody can reach it any more.
 #[derive(Message)]
 #[rtype(result = "()")]

@@ -38,7 +38,7 @@ use crate::store::{Acceptance, Store};
 use actor::DelegationActor;
 use calls::Calls;
 use lines::Lines;
-use messages::{Begin, Moved, Revive, Tell};
+use messages::{Begin, Hinted, Moved, Revive, Tell};
 pub use recovery::{sweep, take_over};
 pub use supervisor::{Supervisor, SupervisorSettings};
 
@@ -332,6 +332,14 @@ impl Delegations {
     /// A workspace registered, gave a sign of life, was changed or removed: those who wait for it look again.
     pub fn target_stirred(&self, target: WorkspaceId) {
         self.lines.wake(target);
+    }
+
+    /// A target says that there is news of its task: if this node has the delegation in charge, it asks at once. What there
+    /// is nothing to ask about stays as it is.
+    pub fn hint(&self, key: &DelegationKey) {
+        if let Some(live) = self.registry.actors.get(key) {
+            live.actor.do_send(Hinted);
+        }
     }
 
     /// Every line of this node, with its target.

@@ -21,8 +21,8 @@ const PAGE: i64 = 5_000;
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Takes over from nodes that are gone, for ever: at start from those before this one, later from those that fall
-/// silent. `tick` tells that it is alive.
-pub async fn take_over(delegations: &Delegations, tick: impl Fn()) {
+/// silent. `tick` tells that it is alive, `taken` that a node more is in the charge of this one.
+pub async fn take_over(delegations: &Delegations, tick: impl Fn(), taken: impl Fn()) {
     let pause = LOOK.min(delegations.persistence.lease_length() / 5);
     let mut known = HashSet::new();
     loop {
@@ -30,6 +30,7 @@ pub async fn take_over(delegations: &Delegations, tick: impl Fn()) {
         match held(delegations).await {
             Ok(nodes) => {
                 for node in nodes.into_iter().filter(|node| known.insert(*node)) {
+                    taken();
                     take_charge(delegations, node).await;
                 }
             }

@@ -57,7 +57,7 @@ impl Runtime {
         if target.deduplicates {
             return true;
         }
-        match Route::to(&target) {
+        match Route::to(&target, &self.secrets) {
             Ok(route) => self.manner(&route).await.deduplicates,
             Err(_unready) => false,
         }
@@ -68,7 +68,7 @@ impl Runtime {
         AskCall {
             url: Arc::clone(&route.url),
             manner: self.manner(route).await,
-            headers: Vec::new(),
+            credential: route.credential.clone(),
             task,
             traceparent: terms.traceparent.clone(),
             deadline_in: ASK_LIMIT,

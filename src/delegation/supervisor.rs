@@ -22,6 +22,7 @@ use crate::domain::{DelegationKey, Incarnation, NewDelegation, Policy, Timestamp
 use crate::faults::{Faults, Vital};
 use crate::limits::Arbiters;
 use crate::persistence::{self, Patience, Persistence};
+use crate::secrets::Secrets;
 use crate::store::{Acceptance, Loaded, Store, Write, Written};
 use crate::telemetry::{Effect, Progress, count};
 
@@ -48,6 +49,8 @@ pub struct SupervisorSettings {
     pub store: Store,
     /// How to call targets.
     pub client: A2aClient,
+    /// Opens what targets want to see.
+    pub secrets: Secrets,
     /// For tests.
     pub faults: Arc<Faults>,
 }
@@ -90,6 +93,7 @@ impl Supervisor {
             persistence: settings.persistence,
             store: settings.store,
             client: settings.client,
+            secrets: settings.secrets,
             outbound: Arc::new(Semaphore::new(settings.max_outbound)),
             asking: Arc::new(Semaphore::new(ASKING)),
             registry: Arc::clone(&registry),

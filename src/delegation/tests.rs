@@ -118,6 +118,7 @@ impl House {
                 max_reply_bytes: 1 << 20,
                 faults: Arc::clone(&faults),
             }),
+            secrets: crate::secrets::Secrets::default(),
             faults,
         });
         Self {
@@ -141,6 +142,7 @@ impl House {
             id,
             url,
             agent_card: Json("{}".into()),
+            credentials: None,
             delivery_mode: DeliveryMode::Push,
             token: NewToken {
                 id: TokenId::mint(),

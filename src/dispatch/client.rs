@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::card::{Delivery, Manner};
+use super::credential::Credential;
 use super::detail::clean;
 use super::guard::TargetGuard;
 use super::reply::{
@@ -37,6 +38,7 @@ mod connection;
 mod dial;
 mod exchange;
 mod listening;
+mod notice;
 mod origin;
 mod pool;
 mod stop;
@@ -45,6 +47,7 @@ use body::Received;
 use cards::Cards;
 use dial::Tls;
 use exchange::{Asking, Reply};
+pub use notice::Notice;
 use pool::Pool;
 
 /// Replies from this size on are read on a thread that may block.
@@ -70,7 +73,7 @@ pub struct ClientConfig {
 }
 
 /// Headers that are sent beside Baton's own, by name and value.
-pub type Headers = Vec<(Box<str>, Box<str>)>;
+type Headers = [(Box<str>, Box<str>)];
 
 /// What to send, and where.
 #[derive(Clone, Debug)]
@@ -79,8 +82,8 @@ pub struct Call {
     pub url: Arc<str>,
     /// How the target is spoken to.
     pub manner: Arc<Manner>,
-    /// Further headers.
-    pub headers: Headers,
+    /// What the target wants to see of who calls it.
+    pub credential: Option<Arc<Credential>>,
     /// The delegation's id, the same on every attempt.
     pub message_id: DelegationId,
     /// What to say.
@@ -98,8 +101,8 @@ pub struct AskCall {
     pub url: Arc<str>,
     /// How the target is spoken to.
     pub manner: Arc<Manner>,
-    /// Further headers.
-    pub headers: Headers,
+    /// What the target wants to see of who calls it.
+    pub credential: Option<Arc<Credential>>,
     /// The target's name for the task.
     pub task: RemoteTaskId,
     /// The W3C trace context that came with the delegation.
@@ -176,7 +179,7 @@ impl A2aClient {
         let Call {
             url,
             manner,
-            headers,
+            credential,
             message_id,
             message,
             traceparent,
@@ -191,7 +194,8 @@ impl A2aClient {
             written: write(&manner, &url, &request_id, operation),
             version: manner.version,
             streams: false,
-            headers: &headers,
+            headers: &[],
+            credential: credential.as_deref(),
             traceparent: traceparent.as_deref(),
             deadline_in,
         };
@@ -235,7 +239,8 @@ impl A2aClient {
             written: write(manner, &call.url, &request_id, operation),
             version: manner.version,
             streams,
-            headers: &call.headers,
+            headers: &[],
+            credential: call.credential.as_deref(),
             traceparent: call.traceparent.as_deref(),
             deadline_in: until.saturating_duration_since(Instant::now()),
         };
@@ -356,7 +361,8 @@ impl AskCall {
             written: write(manner, &self.url, request_id, operation),
             version: manner.version,
             streams: false,
-            headers: &self.headers,
+            headers: &[],
+            credential: self.credential.as_deref(),
             traceparent: self.traceparent.as_deref(),
             deadline_in: self.deadline_in,
         }

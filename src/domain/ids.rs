@@ -52,6 +52,10 @@ uuid_id!(
     TokenId
 );
 uuid_id!(
+    /// One receiver of events.
+    ReceiverId
+);
+uuid_id!(
     /// One running Baton process, new at each start.
     NodeId
 );

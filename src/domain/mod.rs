@@ -11,6 +11,7 @@ mod hierarchy;
 mod ids;
 mod invariants;
 mod line;
+mod receiver;
 mod retry;
 mod state;
 mod text;
@@ -36,10 +37,11 @@ pub use feed::{
 pub use hierarchy::{Kinship, kinship};
 pub use ids::{
     ActivityId, Attempt, DelegationId, DelegationKey, EventId, Incarnation, NodeId, Position,
-    RemoteTaskId, Revision, TokenId, WorkspaceId,
+    ReceiverId, RemoteTaskId, Revision, TokenId, WorkspaceId,
 };
 pub use invariants::{Audited, Violation, audit};
 pub use line::{BREAKER_FAILURES, Breaker, Hindrance, Line, LineView, Ticket};
+pub use receiver::{Course, Receiver, ReceiverState};
 pub use retry::RetryPolicy;
 pub use state::{
     Ended, Ending, ErrorClass, Input, LateResult, Life, Phase, Progress, Question, State, Status,
@@ -48,7 +50,7 @@ pub use state::{
 pub use text::{preview, repair_json, sanitize};
 pub use time::Timestamp;
 pub use transition::{Policy, next_due, transition};
-pub use workspace::{DeliveryMode, Seat, Workspace, WorkspaceStatus};
+pub use workspace::{DeliveryMode, SealedCredential, Seat, Workspace, WorkspaceStatus};
 
 #[cfg(test)]
 mod transition_test;

@@ -1,5 +1,6 @@
 //! An agent's seat, as far as delegation needs to know it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::words::words;
@@ -58,6 +59,24 @@ impl WorkspaceStatus {
     }
 }
 
+/// What a target wants to see of its callers, as it is stored: the scheme's word, a space, and the rest sealed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealedCredential(pub Arc<str>);
+
+impl SealedCredential {
+    /// The scheme's word, which is all that anybody is shown.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        self.0.split(' ').next().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for SealedCredential {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.scheme())
+    }
+}
+
 /// A workspace as stored (contract §3, `workspaces`).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Workspace {
@@ -79,6 +98,8 @@ pub struct Workspace {
     pub parent: Option<WorkspaceId>,
     /// What runs it; `external` when its agent lives elsewhere.
     pub runtime: String,
+    /// What its agent wants to see of who calls it.
+    pub credentials: Option<SealedCredential>,
     /// How it takes work.
     pub delivery_mode: DeliveryMode,
     /// How many tasks it says it takes at once.
@@ -129,6 +150,8 @@ pub struct Seat {
     pub delivery_mode: DeliveryMode,
     /// Where its agent listens, for push mode.
     pub url: Option<Arc<str>>,
+    /// What its agent wants to see of who calls it.
+    pub credentials: Option<SealedCredential>,
     /// How many tasks it says it takes at once.
     pub max_concurrent_tasks: i32,
     /// Whether its card declares that it drops a repeated messageId.
@@ -158,6 +181,7 @@ impl From<Workspace> for Seat {
             deduplicates: card.deduplicates,
             card: (!card.interfaces.is_empty()).then(|| Arc::new(card)),
             url: workspace.url.map(Into::into),
+            credentials: workspace.credentials,
             max_concurrent_tasks: workspace.max_concurrent_tasks,
         }
     }

@@ -10,7 +10,7 @@ use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value, json};
 
 use crate::auth::Denied;
-use crate::{delegation, persistence, store};
+use crate::{delegation, persistence, secrets, store};
 
 /// The content type of every JSON answer (contract §1.2).
 pub(crate) const JSON: &str = "application/json; charset=utf-8";
@@ -234,6 +234,16 @@ impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
         tracing::warn!(%error, "a read failed");
         Self::datastore(Duration::from_secs(1))
+    }
+}
+
+impl From<secrets::Error> for ApiError {
+    fn from(error: secrets::Error) -> Self {
+        Self::Unavailable {
+            error: Cow::Owned(error.to_string()),
+            code: Some("secret_key_missing"),
+            retry_after: AGENT_AWAY,
+        }
     }
 }
 

@@ -19,8 +19,8 @@ use super::error::{ApiError, Fault};
 use super::extract::{Admin, Member, NO_WORKSPACE, PathWorkspace, Vigil};
 use super::openapi::{Limited, Unauthorised};
 use super::state::{AppState, Stopping};
-use super::tail::{Shown, Tail, Told};
 use crate::domain::{Position, WorkspaceId};
+use crate::events::{Shown, Tail, Told};
 use crate::store::EventView;
 
 /// How often a quiet stream says that it lives.

@@ -91,6 +91,12 @@ struct PathIds {
     delegation_id: String,
     #[serde(default)]
     token_id: String,
+    #[serde(default)]
+    webhook_id: String,
+    #[serde(default)]
+    receiver_id: String,
+    #[serde(default)]
+    caller: String,
 }
 
 /// One of them.
@@ -262,17 +268,43 @@ impl FromRequest for PathDelegation {
     }
 }
 
-/// The `token_id` of a path.
-pub(crate) struct PathToken(pub(crate) String);
+/// The `caller` of a path as a workspace id, if it can be read.
+pub(crate) struct PathCaller(pub(crate) Option<WorkspaceId>);
 
-impl FromRequest for PathToken {
+impl FromRequest for PathCaller {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        let id = path_id(request, "token_id", |ids| ids.token_id);
-        ready(Ok(Self(id.into_owned())))
+        let id = path_id(request, "caller", |ids| ids.caller);
+        ready(Ok(Self(WorkspaceId::parse(&id))))
     }
+}
+
+macro_rules! path_texts {
+    ($($(#[$doc:meta])* $name:ident = $member:ident;)+) => { $(
+        $(#[$doc])*
+        pub(crate) struct $name(pub(crate) String);
+
+        impl FromRequest for $name {
+            type Error = ApiError;
+            type Future = Ready<Result<Self, ApiError>>;
+
+            fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+                let id = path_id(request, stringify!($member), |ids| ids.$member);
+                ready(Ok(Self(id.into_owned())))
+            }
+        }
+    )+ };
+}
+
+path_texts! {
+    /// The `token_id` of a path.
+    PathToken = token_id;
+    /// The `webhook_id` of a path.
+    PathWebhook = webhook_id;
+    /// The `receiver_id` of a path.
+    PathReceiver = receiver_id;
 }
 
 /// The query: an empty parameter is absent, of repeated ones the first counts.

@@ -8,6 +8,7 @@ mod admin;
 mod admission;
 mod answer;
 mod body;
+mod credentials;
 mod delegation_views;
 mod delegations;
 mod error;
@@ -18,18 +19,20 @@ mod heartbeat;
 mod inbox;
 mod mcp;
 mod middleware;
+mod notifications;
 mod openapi;
 mod ops;
 mod order;
 mod registry;
+mod renderer;
 mod retry;
 mod sockets;
 mod state;
 mod steering;
-mod tail;
 mod tokens;
 mod traceparent;
 mod waiting;
+mod webhooks;
 mod workspace_creation;
 mod workspace_fields;
 mod workspaces;
@@ -46,6 +49,7 @@ use tokio::net::TcpSocket;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use middleware::{begins, looks, reports};
+pub use renderer::Renderer;
 pub use state::{AppState, Readiness, Settings, Stopping};
 
 /// What all workers of a server share. Made once, cloned into each.
@@ -152,6 +156,10 @@ fn routes(config: &mut ServiceConfig) {
         .service(at("/ws").route(web::get().to(sockets::open)))
         .service(at("/events").route(web::get().to(events::newest)))
         .service(at("/events/{id}").route(web::get().to(events::newest_of)))
+        .service(
+            at("/a2a/notifications/{caller}/{delegation_id}")
+                .route(web::post().to(notifications::notified)),
+        )
         .configure(registry_routes)
         .configure(admin_routes)
         .default_service(web::to(ops::no_such_route));
@@ -213,7 +221,13 @@ fn workspace_routes(config: &mut ServiceConfig) {
                 .route(web::get().to(tokens::list))
                 .route(reports(web::post().to(tokens::create))),
         )
-        .service(at("/tokens/{token_id}").route(reports(web::delete().to(tokens::revoke))));
+        .service(at("/tokens/{token_id}").route(reports(web::delete().to(tokens::revoke))))
+        .service(
+            at("/webhooks")
+                .route(web::get().to(webhooks::list))
+                .route(reports(web::post().to(webhooks::create))),
+        )
+        .service(at("/webhooks/{webhook_id}").route(reports(web::delete().to(webhooks::delete))));
     config.service(workspaces).service(one);
 }
 
@@ -245,6 +259,11 @@ fn admin_routes(config: &mut ServiceConfig) {
         .service(at("/admin/delegations").route(web::get().to(admin::delegations)))
         .service(at("/admin/delegations/stats").route(web::get().to(admin::stats)))
         .service(at("/admin/invariants").route(web::get().to(admin::invariants)))
+        .service(at("/admin/receivers").route(web::get().to(webhooks::receivers)))
+        .service(
+            at("/admin/receivers/{receiver_id}/replay")
+                .route(reports(web::post().to(webhooks::replay))),
+        )
         .service(at("/admin/liveness").route(web::get().to(admin::liveness)))
         .service(at("/admin/breakers").route(web::get().to(waiting::breakers)))
         .service(at("/admin/breakers/{id}/reset").route(web::post().to(waiting::reset)))

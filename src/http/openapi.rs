@@ -10,8 +10,9 @@ use utoipa::openapi::{
 use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema, ToSchema};
 
 use super::{
-    a2a, activity, admin, delegation_views, delegations, events, heartbeat, inbox, mcp, ops,
-    registry, retry, sockets, steering, tokens, waiting, workspace_creation, workspaces,
+    a2a, activity, admin, delegation_views, delegations, events, heartbeat, inbox, mcp,
+    notifications, ops, registry, retry, sockets, steering, tokens, waiting, webhooks,
+    workspace_creation, workspaces,
 };
 use crate::domain::ActivityType;
 
@@ -99,6 +100,10 @@ fn redeliveries() -> Object {
 
 fn reports() -> Object {
     one_of(&["completed", "failed"])
+}
+
+fn schemes() -> Object {
+    one_of(&["bearer", "api_key", "basic"])
 }
 
 fn delivery_modes() -> Object {
@@ -201,7 +206,21 @@ bodies! {
         workspace_dir: Option<String>, #[schema(schema_with = accesses)] workspace_access: Option<String>,
         /// How many tasks at once; 0 for no cap of its own.
         #[schema(minimum = 0, maximum = 100_000)] max_concurrent_tasks: Option<i32>,
-        can_delegate: Option<bool>, canvas: Option<PlaceBody>,
+        can_delegate: Option<bool>, canvas: Option<PlaceBody>, credentials: Option<CredentialsBody>,
+    }
+    /// What an agent wants to see of who calls it: with `bearer` a `token`, with `api_key` a `header` and its `value`, with `basic`
+    /// a `username` and a `password`. Never shown again.
+    CredentialsBody {
+        #[schema(schema_with = schemes)] scheme: String,
+        token: Option<String>, header: Option<String>, value: Option<String>,
+        username: Option<String>, password: Option<String>,
+    }
+    /// Who is told of each ending.
+    WebhookBody {
+        /// Where it listens.
+        #[schema(format = "uri")] url: String,
+        /// What is told is signed with this (Standard Webhooks); minted when absent.
+        secret: Option<String>,
     }
     /// A place on the canvas.
     PlaceBody { x: Option<f64>, y: Option<f64> }
@@ -212,6 +231,8 @@ bodies! {
         collapsed: Option<bool>, x: Option<f64>, y: Option<f64>, can_delegate: Option<bool>,
         /// How many tasks at once; 0 for no cap of its own.
         #[schema(minimum = 0, maximum = 100_000)] max_concurrent_tasks: Option<i32>,
+        /// `null` takes them away.
+        credentials: Option<CredentialsBody>,
     }
     /// Where an agent listens.
     RegisterBody {
@@ -220,6 +241,8 @@ bodies! {
         /// Needed in push mode.
         url: Option<String>,
         #[schema(schema_with = delivery_modes)] delivery_mode: Option<String>,
+        /// `null` takes them away; as they are when absent.
+        credentials: Option<CredentialsBody>,
     }
     /// How an agent is.
     HeartbeatBody {
@@ -281,9 +304,10 @@ impl Modify for Names {
         events::newest, events::newest_of, events::stream_of, sockets::open,
         workspace_creation::create, workspaces::list, workspaces::get, workspaces::patch, workspaces::remove,
         tokens::list, tokens::create, tokens::revoke,
+        webhooks::create, webhooks::list, webhooks::delete, notifications::notified,
         registry::register, registry::update_card, registry::discover, registry::peers, registry::check_access,
         heartbeat::heartbeat,
-        admin::delegations, admin::stats, admin::invariants, admin::liveness,
+        admin::delegations, admin::stats, admin::invariants, admin::liveness, webhooks::receivers, webhooks::replay,
         waiting::breakers, waiting::reset, waiting::drop_stale,
         ops::health, ops::build_info, ops::metrics_text,
     )
@@ -309,7 +333,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!((operations, names.len()), (47, 47));
+        assert_eq!((operations, names.len()), (53, 53));
         // The later description of a status counts, so a route's own stands behind the common ones.
         let text = api.to_json().unwrap();
         assert!(text.contains("`starting` or `degraded`") && text.contains("no address now"));

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::activity::unexpected;
 use super::answer::{self, inline, text};
 use super::body::{self, Fields};
+use super::credentials::Credentials;
 use super::error::{ApiError, Door, Fault};
 use super::extract::{Anybody, Member, NO_WORKSPACE, PathWorkspace, Query};
 use super::openapi::{CardBody, CheckBody, Limited, Refused, RegisterBody, Unauthorised};
@@ -69,6 +70,7 @@ pub(crate) async fn register(
         .map_err(|fault| fault.under(INVALID_BODY))?
         .map(|word| DeliveryMode::parse(&word).ok_or_else(bad_mode))
         .transpose()?;
+    let credentials = Credentials::read(&fields).map_err(|fault| fault.under(INVALID_BODY))?;
     let known = state.store.read(move |reader| reader.workspace(id)).await?;
     if let Some(gone) = known
         .as_ref()
@@ -88,6 +90,7 @@ pub(crate) async fn register(
         id,
         url,
         agent_card,
+        credentials: credentials.sealed(&state.secrets, id)?,
         delivery_mode,
         token: secret.for_workspace(id),
         events: vec![event(id, EventName::WorkspaceOnline, &shown)],

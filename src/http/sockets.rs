@@ -17,10 +17,10 @@ use super::extract::{Anybody, Query, Vigil};
 use super::middleware::own_or_allowed;
 use super::openapi::{Limited, Unauthorised};
 use super::state::AppState;
-use super::tail::{Shown, Tail, Told};
 use crate::auth::Principal;
 use crate::clock;
 use crate::domain::{Kinship, Position, WorkspaceId, kinship};
+use crate::events::{Shown, Tail, Told};
 use crate::store::{self, line};
 
 /// How long it is taken as known who may see whom.

@@ -10,10 +10,12 @@ use tokio::sync::watch;
 use crate::auth::TokenHash;
 use crate::config::Config;
 use crate::delegation::Delegations;
-use crate::dispatch::TargetGuard;
+use crate::dispatch::{PushOffer, TargetGuard};
 use crate::events::EventHub;
 use crate::liveness::Liveness;
+use crate::outbox::Outbox;
 use crate::persistence::Persistence;
+use crate::secrets::Secrets;
 use crate::store::Store;
 
 /// The part of the configuration that HTTP needs.
@@ -106,6 +108,12 @@ pub struct AppState {
     pub events: EventHub,
     /// Which addresses agents may have.
     pub guard: TargetGuard,
+    /// Seals what is shown to agents.
+    pub secrets: Secrets,
+    /// Who is told by HTTP.
+    pub outbox: Outbox,
+    /// What agents that tell of their tasks have to show.
+    pub push: PushOffer,
     /// Limits and defaults.
     pub settings: Settings,
     /// SHA-256 of the admin token.

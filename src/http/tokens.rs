@@ -74,7 +74,7 @@ pub(crate) async fn create(
         limit: MAX_TOKENS,
     };
     match state.persistence.write(write).await? {
-        Written::TooManyTokens => Err(ApiError::TooMany {
+        Written::TooMany => Err(ApiError::TooMany {
             error: "maximum 50 active tokens per workspace",
             retry_after: Duration::from_mins(1),
         }),

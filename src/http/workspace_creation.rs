@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::activity::unexpected;
 use super::answer;
 use super::body::{self, Fields};
+use super::credentials::Credentials;
 use super::error::{ApiError, Fault};
 use super::extract::Admin;
 use super::openapi::{Limited, Refused, WorkspaceBody};
@@ -35,6 +36,7 @@ struct Plan {
     max_concurrent_tasks: i32,
     can_delegate: bool,
     place: (f64, f64),
+    credentials: Credentials,
 }
 
 impl Plan {
@@ -87,6 +89,7 @@ impl Plan {
             max_concurrent_tasks: max_concurrent_tasks(fields)?.unwrap_or(0),
             can_delegate: fields.flag("can_delegate")?.unwrap_or(true),
             place: (at("x")?, at("y")?),
+            credentials: Credentials::read(fields)?,
         })
     }
 
@@ -134,6 +137,7 @@ impl Plan {
             status,
             agent_card: None,
             url: self.url,
+            credentials: None,
             parent: self.parent,
             runtime,
             delivery_mode: self.delivery_mode,
@@ -213,8 +217,11 @@ pub(crate) async fn create(
     let secret = Secret::mint();
     let answer = created(&plan, id, &secret, &request);
     let events = plan.events(id);
+    let credentials = plan.credentials.sealed(&state.secrets, id)?;
+    let mut workspace = Box::new(plan.into_workspace(id));
+    workspace.credentials = credentials.flatten();
     let write = Write::CreateWorkspace {
-        workspace: Box::new(plan.into_workspace(id)),
+        workspace,
         token: Some(secret.for_workspace(id)),
         events,
     };

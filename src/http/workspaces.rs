@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::activity::unexpected;
 use super::answer::{self, inline, text, time};
 use super::body::{self, Fields};
+use super::credentials::Credentials;
 use super::error::{ApiError, Door, Fault};
 use super::extract::{Admin, NO_WORKSPACE, Party, PathWorkspace, Query, principal};
 use super::openapi::{Limited, Refused, Unauthorised, WorkspacePatchBody};
@@ -16,7 +17,9 @@ use super::waiting;
 use super::workspace_fields::{Named, check_specific, max_concurrent_tasks};
 use crate::auth::Principal;
 use crate::clock;
-use crate::domain::{EventName, FeedEvent, Json, Workspace, WorkspaceId, WorkspaceStatus};
+use crate::domain::{
+    EventName, FeedEvent, Json, SealedCredential, Workspace, WorkspaceId, WorkspaceStatus,
+};
 use crate::store::{Error, Reader, WorkspacePatch, Write, Written};
 
 const INVALID_ID: ApiError = ApiError::Invalid {
@@ -34,6 +37,7 @@ fn common(workspace: &Workspace) -> Value {
         "last_error_rate": workspace.last_error_rate, "uptime_seconds": workspace.uptime_seconds,
         "runtime": workspace.runtime, "delivery_mode": workspace.delivery_mode.as_str(),
         "can_delegate": workspace.can_delegate, "agent_card": inline(workspace.agent_card.as_ref()),
+        "credentials": workspace.credentials.as_ref().map(SealedCredential::scheme),
         "x": workspace.x, "y": workspace.y, "collapsed": workspace.collapsed,
         "last_heartbeat_at": time(workspace.last_heartbeat_at),
         "created_at": workspace.created_at.to_rfc3339(),
@@ -107,7 +111,10 @@ pub(crate) async fn get(
     answer::ok(&if intimate {
         view
     } else {
-        with(view, json!({"url": "", "agent_card": null}))
+        with(
+            view,
+            json!({"url": "", "agent_card": null, "credentials": null}),
+        )
     })
 }
 
@@ -152,7 +159,9 @@ pub(crate) async fn patch(
     let body = body::read(&request, payload, state.settings.max_body_bytes).await?;
     let invalid = |fault: Fault| fault.under("invalid request body");
     let fields = Fields::parse(&body).map_err(invalid)?;
-    let patch = changes(&fields).map_err(invalid)?;
+    let mut patch = changes(&fields).map_err(invalid)?;
+    let credentials = Credentials::read(&fields).map_err(invalid)?;
+    patch.credentials = credentials.sealed(&state.secrets, id)?;
     check_specific(&Named {
         name: patch.name.as_deref(),
         role: patch.role.as_ref().and_then(Option::as_deref),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Error, Persistence};
 use crate::clock;
 use crate::domain::{Position, Timestamp, WorkspaceId};
-use crate::store::{self, Prune, Store, Write, Written};
+use crate::store::{self, Prune, ReceiverChange, Store, Write, Written};
 
 /// How many rows one transaction looks at: few enough that nobody waits for it.
 const PORTION: i64 = 500;
@@ -14,9 +14,9 @@ const PORTION: i64 = 500;
 /// How long rows are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Retention {
-    /// Rows of a feed, messages only once acknowledged.
+    /// Rows of a feed, messages only once acknowledged; receivers that were told everything.
     pub keep: Duration,
-    /// Messages that nobody acknowledged, and recorded events; not shorter than `keep`.
+    /// Messages that nobody acknowledged, recorded events, and receivers that died; not shorter than `keep`.
     pub keep_hard: Duration,
     /// How often old ones are looked for.
     pub interval: Duration,
@@ -82,7 +82,16 @@ pub async fn prune(
         limit: PORTION,
         before: hard_before,
     };
-    Ok(deleted.saturating_add(in_portions(persistence, of_events).await?))
+    let of_receivers = |_| {
+        Write::Receiver(Box::new(ReceiverChange::Prune {
+            done_before: before,
+            dead_before: hard_before,
+            limit: PORTION,
+        }))
+    };
+    let events = in_portions(persistence, of_events).await?;
+    let receivers = in_portions(persistence, of_receivers).await?;
+    Ok(deleted.saturating_add(events).saturating_add(receivers))
 }
 
 async fn next_feed(

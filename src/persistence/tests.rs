@@ -35,6 +35,7 @@ fn registration(id: WorkspaceId) -> Write {
         id,
         url: None,
         agent_card: crate::domain::Json("{}".into()),
+        credentials: None,
         delivery_mode: crate::domain::DeliveryMode::Push,
         token: NewToken {
             id: crate::domain::TokenId::mint(),

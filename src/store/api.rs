@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::{
-    Accept, ActivityType, Advance, DelegationId, DelegationKey, DeliveryMode, FeedEvent, FeedRow,
-    Json, Position, Status, Timestamp, TokenId, Workspace, WorkspaceId, WorkspaceStatus,
+    Accept, ActivityType, Advance, Course, DelegationId, DelegationKey, DeliveryMode, FeedEvent,
+    FeedRow, Json, Position, Receiver, ReceiverId, SealedCredential, Status, Timestamp, TokenId,
+    Workspace, WorkspaceId, WorkspaceStatus,
 };
 
 pub use read::*;
@@ -123,6 +124,8 @@ pub enum Write {
     Leave,
     /// Forget the nodes that were taken over and have nothing live any more.
     ForgetNodes,
+    /// Change who is told by HTTP.
+    Receiver(Box<ReceiverChange>),
     /// Forget old rows of one feed.
     Prune(Prune),
     /// Forget old recorded events.
@@ -133,6 +136,46 @@ pub enum Write {
         limit: i64,
         /// Those from before this instant go.
         before: Timestamp,
+    },
+}
+
+/// A change of who is told by HTTP.
+#[derive(Clone, Debug)]
+pub enum ReceiverChange {
+    /// Tell one more, from this node, unless there are `limit` of its workspace and delegation. One of the same name makes
+    /// room for it, and it is told on from where that one was.
+    Put {
+        /// Whom.
+        receiver: Receiver,
+        /// How many are allowed, this one included.
+        limit: usize,
+    },
+    /// Tell one no more.
+    Drop {
+        /// Whose.
+        workspace: WorkspaceId,
+        /// Of which delegation.
+        delegation: Option<DelegationId>,
+        /// By which name.
+        config: Box<str>,
+    },
+    /// Note how far one was told, which this node tells.
+    Note {
+        /// Which.
+        id: ReceiverId,
+        /// How far.
+        course: Course,
+    },
+    /// Tell one on that is dead, from this node.
+    Replay(ReceiverId),
+    /// Forget some of those that were told everything, or died.
+    Prune {
+        /// Those that were done, and made before this instant;
+        done_before: Timestamp,
+        /// those that began to fail before this one.
+        dead_before: Timestamp,
+        /// At most this many.
+        limit: i64,
     },
 }
 
@@ -209,6 +252,8 @@ pub struct WorkspacePatch {
     pub status: Option<WorkspaceStatus>,
     /// New card.
     pub agent_card: Option<Json>,
+    /// New credentials.
+    pub credentials: Option<Option<SealedCredential>>,
     /// A heartbeat's figures.
     pub heartbeat: Option<Heartbeat>,
 }
@@ -241,6 +286,8 @@ pub struct Registration {
     pub url: Option<String>,
     /// Its card.
     pub agent_card: Json,
+    /// What it wants to see of its callers; `None` for what it wanted before.
+    pub credentials: Option<Option<SealedCredential>>,
     /// How it takes work.
     pub delivery_mode: DeliveryMode,
     /// A token for it, stored only if it has no live one.
@@ -261,7 +308,7 @@ pub enum Written {
     /// To the same: the stored delegation has moved on without this actor; nothing was written.
     Stale,
     /// To [`Write::DeliverOwed`], [`Write::Record`], [`Write::CreateWorkspace`], [`Write::RemoveWorkspaces`],
-    /// [`Write::TokensUsed`], [`Write::TakeOver`], [`Write::Leave`], [`Write::ForgetNodes`].
+    /// [`Write::Receiver`], [`Write::TokensUsed`], [`Write::TakeOver`], [`Write::Leave`], [`Write::ForgetNodes`].
     Done,
     /// To [`Write::Log`].
     Logged(Position),
@@ -272,15 +319,15 @@ pub enum Written {
         /// Whether it was.
         token_stored: bool,
     },
-    /// To [`Write::Prune`], [`Write::PruneEvents`].
+    /// To [`Write::Prune`], [`Write::PruneEvents`], [`ReceiverChange::Prune`].
     Pruned {
         /// How many rows went.
         deleted: usize,
         /// Where to look on; none when everything else is too young.
         next: Option<Position>,
     },
-    /// To [`Write::MintToken`]: it would be one too many.
-    TooManyTokens,
+    /// To [`Write::MintToken`], [`ReceiverChange::Put`]: it would be one too many.
+    TooMany,
     /// What was to be changed does not exist (or is removed, or revoked); nothing was written.
     Missing,
     /// This write alone was refused; the rest of its batch was committed.

@@ -7,8 +7,8 @@ use super::{
     Reader, TokenView, Write, Writer,
 };
 use crate::domain::{
-    ActivityId, Audited, DelegationId, DelegationKey, Envelope, NodeId, Position, Said, Status,
-    Workspace, WorkspaceId,
+    ActivityId, Audited, DelegationId, DelegationKey, Envelope, NodeId, Position, Receiver,
+    ReceiverId, ReceiverState, Said, Status, Workspace, WorkspaceId,
 };
 
 pub(super) mod postgres {
@@ -215,6 +215,7 @@ pub(super) mod postgres {
     shared::read_tasks!(PgConnection, diesel::pg::Pg);
     shared::write_delegations!(PgConnection);
     shared::write_workspaces!(PgConnection);
+    shared::receivers!(PgConnection, diesel::pg::Pg);
     shared::prune!(PgConnection);
     shared::commit!(PgConnection);
 
@@ -241,9 +242,9 @@ pub(super) mod sqlite {
 
     use crate::domain::NodeId;
     use crate::store::batch::Manner;
-    use crate::store::fragments::{GoneNodes, TakePlaces};
+    use crate::store::fragments::{GoneNodes, IsLive, TakePlaces};
     use crate::store::rows::{ActivityRow, EventRow};
-    use crate::store::schema::{activity_logs, nodes, structure_events};
+    use crate::store::schema::{activity_logs, nodes, push_receivers, structure_events};
     use crate::store::session::Session;
     use crate::store::types::Id;
     use crate::store::{Commit, Error, Write, shared};
@@ -280,6 +281,9 @@ pub(super) mod sqlite {
     pub(in crate::store) fn take_all(conn: &mut SqliteConnection, node: Id) -> Result<(), Error> {
         diesel::update(nodes::table)
             .set(nodes::holder.eq(node))
+            .execute(conn)?;
+        diesel::update(push_receivers::table.filter(IsLive))
+            .set(push_receivers::lease_owner.eq(node))
             .execute(conn)?;
         Ok(())
     }
@@ -336,6 +340,7 @@ pub(super) mod sqlite {
     shared::read_tasks!(SqliteConnection, diesel::sqlite::Sqlite);
     shared::write_delegations!(SqliteConnection);
     shared::write_workspaces!(SqliteConnection);
+    shared::receivers!(SqliteConnection, diesel::sqlite::Sqlite);
     shared::prune!(SqliteConnection);
     shared::commit!(SqliteConnection);
 }
@@ -416,5 +421,15 @@ implement_both! {
         ) -> Vec<EventView>;
         fn last_position() -> Position;
         fn next_feed(after: Option<WorkspaceId>) -> Option<WorkspaceId>;
+    }
+    receivers {
+        fn receiver(id: ReceiverId) -> Option<Receiver>;
+        fn receivers_of(
+            workspace: WorkspaceId, delegation: Option<&DelegationId>
+        ) -> Vec<Receiver>;
+        fn receivers_told_by(
+            node: NodeId, after: Option<ReceiverId>, limit: i64
+        ) -> Vec<Receiver>;
+        fn receivers(state: Option<ReceiverState>, limit: i64) -> Vec<Receiver>;
     }
 }

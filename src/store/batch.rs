@@ -61,6 +61,7 @@ fn places_of(write: &Write) -> usize {
         | Write::MintToken { .. }
         | Write::RevokeToken { .. }
         | Write::TokensUsed(_)
+        | Write::Receiver(_)
         | Write::TakeOver(_)
         | Write::Leave
         | Write::ForgetNodes

@@ -254,6 +254,7 @@ mod tests {
             can_delegate: true,
             delivery_mode: DeliveryMode::Push,
             url: Some("http://agent".into()),
+            credentials: None,
             max_concurrent_tasks: 1,
             deduplicates: false,
             card: None,

@@ -84,6 +84,8 @@ literals! {
         AND a.activity_type = 'a2a_receive')";
     /// Whether nothing is live of what a node accepted.
     NothingLive: Bool = "NOT EXISTS (SELECT 1 FROM delegations_live l WHERE l.lease_owner = nodes.id)";
+    /// Whether a receiver is told.
+    IsLive: Bool = "push_receivers.state = 'live'";
     /// Whether it waits for a workspace that was removed.
     WaitsForRemoved: Bool = "delegations.status IN ('pending', 'queued') AND EXISTS (SELECT 1 FROM workspaces w \
         WHERE w.id = delegations.callee_id AND w.status = 'removed')";

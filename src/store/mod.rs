@@ -26,6 +26,7 @@ mod listening;
 mod looking;
 mod memory;
 mod migrate;
+mod receiver;
 mod rows;
 mod schema;
 mod session;

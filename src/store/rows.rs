@@ -10,8 +10,8 @@ use super::types::{Id, J, Ts};
 use super::{ActivityView, Error, EventView, NewToken, Registration, TokenView, WorkspacePatch};
 use crate::domain::{
     ActivityId, DelegationId, DelegationKey, DeliveryMode, EventId, FeedEvent, FeedRow,
-    METHOD_DELEGATE, METHOD_DELEGATE_RESULT, METHOD_SEND, Position, Status, Timestamp, TokenId,
-    WaitingFor, Workspace, WorkspaceId, WorkspaceStatus, sanitize,
+    METHOD_DELEGATE, METHOD_DELEGATE_RESULT, METHOD_SEND, Position, SealedCredential, Status,
+    Timestamp, TokenId, WaitingFor, Workspace, WorkspaceId, WorkspaceStatus, sanitize,
 };
 use crate::store::life::id_text;
 
@@ -30,6 +30,7 @@ pub(crate) struct WorkspaceRow {
     status: String,
     agent_card: Option<J>,
     url: Option<String>,
+    credentials: Option<String>,
     parent_id: Option<Id>,
     runtime: String,
     delivery_mode: String,
@@ -64,6 +65,10 @@ impl From<&Workspace> for WorkspaceRow {
             status: workspace.status.as_str().to_owned(),
             agent_card: workspace.agent_card.as_ref().map(J::from),
             url: workspace.url.as_deref().map(owned),
+            credentials: workspace
+                .credentials
+                .as_ref()
+                .map(|sealed| sealed.0.to_string()),
             parent_id: workspace.parent.map(|parent| Id(parent.0)),
             runtime: owned(&workspace.runtime),
             delivery_mode: workspace.delivery_mode.as_str().to_owned(),
@@ -96,6 +101,9 @@ impl WorkspaceRow {
             status: word("status", &self.status, WorkspaceStatus::parse)?,
             agent_card: self.agent_card.map(Into::into),
             url: self.url,
+            credentials: self
+                .credentials
+                .map(|sealed| SealedCredential(sealed.into())),
             parent: self.parent_id.map(|id| WorkspaceId(id.0)),
             runtime: self.runtime,
             delivery_mode: word("delivery_mode", &self.delivery_mode, DeliveryMode::parse)?,
@@ -118,6 +126,17 @@ impl WorkspaceRow {
     }
 }
 
+/// For Diesel: `None` leaves alone, `Some(None)` is NULL.
+#[expect(
+    clippy::option_option,
+    reason = "for Diesel the outer leaves alone, the inner is NULL"
+)]
+pub(crate) fn sealed(
+    credentials: Option<&Option<SealedCredential>>,
+) -> Option<Option<Cow<'_, str>>> {
+    credentials.map(|sealed| clean(sealed.as_ref().map(|sealed| &*sealed.0)))
+}
+
 /// The workspace that a registration makes when there is none (contract §9.1).
 pub(crate) fn registered(registration: &Registration) -> Workspace {
     Workspace {
@@ -128,6 +147,7 @@ pub(crate) fn registered(registration: &Registration) -> Workspace {
         status: WorkspaceStatus::Online,
         agent_card: Some(registration.agent_card.clone()),
         url: registration.url.clone(),
+        credentials: registration.credentials.clone().flatten(),
         parent: None,
         runtime: "external".to_owned(),
         delivery_mode: registration.delivery_mode,
@@ -162,6 +182,7 @@ pub(crate) struct PatchRow<'a> {
     tier: Option<i32>,
     status: Option<&'static str>,
     agent_card: Option<J>,
+    credentials: Option<Option<Cow<'a, str>>>,
     parent_id: Option<Option<Id>>,
     runtime: Option<Cow<'a, str>>,
     max_concurrent_tasks: Option<i32>,
@@ -188,6 +209,7 @@ impl<'a> PatchRow<'a> {
             tier: patch.tier,
             status: patch.status.map(WorkspaceStatus::as_str),
             agent_card: patch.agent_card.as_ref().map(J::from),
+            credentials: sealed(patch.credentials.as_ref()),
             parent_id: patch.parent.map(|parent| parent.map(|id| Id(id.0))),
             runtime: clean(patch.runtime.as_deref()),
             max_concurrent_tasks: patch.max_concurrent_tasks,

@@ -40,6 +40,7 @@ tables! {
         last_outbound_at -> Nullable<DbTs>,
         created_at -> DbTs,
         updated_at -> DbTs,
+        credentials -> Nullable<Text>,
     }
     workspace_auth_tokens (id) {
         id -> DbUuid,
@@ -139,6 +140,23 @@ tables! {
     }
     delegations_owed (number) {
         number -> BigInt,
+    }
+    push_receivers (id) {
+        id -> DbUuid,
+        workspace_id -> DbUuid,
+        delegation_id -> Nullable<Text>,
+        config_id -> Text,
+        url -> Text,
+        scheme -> Nullable<Text>,
+        sealed -> Nullable<Binary>,
+        state -> Text,
+        position -> BigInt,
+        failures -> Integer,
+        failing_since -> Nullable<DbTs>,
+        next_attempt_at -> Nullable<DbTs>,
+        last_error -> Nullable<Text>,
+        lease_owner -> DbUuid,
+        created_at -> DbTs,
     }
     inbox_delivery_state (workspace_id) {
         workspace_id -> DbUuid,

@@ -69,6 +69,7 @@ impl Stale {
             | Write::DeliverOwed { .. }
             | Write::Log(_)
             | Write::Record(_)
+            | Write::Receiver(_)
             | Write::TokensUsed(_)
             | Write::TakeOver(_)
             | Write::Leave
@@ -103,6 +104,7 @@ fn decides(patch: &WorkspacePatch) -> bool {
         max_concurrent_tasks,
         status,
         agent_card,
+        credentials,
         name: _,
         role: _,
         tier: _,
@@ -116,4 +118,5 @@ fn decides(patch: &WorkspacePatch) -> bool {
         || max_concurrent_tasks.is_some()
         || status.is_some()
         || agent_card.is_some()
+        || credentials.is_some()
 }

@@ -69,6 +69,7 @@ impl Twins {
             status: WorkspaceStatus::Online,
             agent_card: None,
             url: None,
+            credentials: None,
             parent: None,
             runtime: "external".to_owned(),
             delivery_mode: DeliveryMode::Push,

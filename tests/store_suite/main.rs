@@ -15,6 +15,7 @@ mod feed;
 mod lists;
 mod nodes;
 mod plans;
+mod receivers;
 mod retention;
 mod support;
 mod trouble;
@@ -82,6 +83,13 @@ suite! {
         each_read_goes_by_an_index,
         each_write_finds_its_rows_by_an_index,
     }
+    receivers {
+        a_receiver_is_put_found_and_dropped,
+        a_name_is_used_once_and_there_are_only_so_many,
+        how_far_a_receiver_was_told_is_noted_by_its_node_alone,
+        a_dead_receiver_is_kept_replayed_and_forgotten,
+        a_dead_nodes_receivers_are_taken_over,
+    }
     retention {
         what_is_old_goes_and_what_nobody_read_stays,
         a_pruned_ending_is_neither_missed_nor_written_again,
@@ -108,6 +116,7 @@ suite! {
         a_purge_keeps_delegations,
         a_purged_caller_may_register_again,
         a_registration_makes_or_updates,
+        credentials_are_kept_until_they_are_changed,
     }
 }
 

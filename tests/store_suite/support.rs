@@ -206,6 +206,7 @@ pub(crate) fn workspace(parent: Option<WorkspaceId>) -> Workspace {
         status: WorkspaceStatus::Online,
         agent_card: Some(Json(r#"{"name": "n"}"#.into())),
         url: Some("http://a/".to_owned()),
+        credentials: None,
         parent,
         runtime: "external".to_owned(),
         delivery_mode: DeliveryMode::Push,

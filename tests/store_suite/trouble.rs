@@ -30,7 +30,7 @@ pub(crate) fn migrations_run_once(store: &TestStore) {
         Engine::Sqlite => {
             "DROP TABLE nodes; DROP TABLE feed_position; DROP TABLE inbox_delivery_state; DROP TABLE delegations; \
              DROP TABLE delegations_live; DROP TABLE delegations_ended; DROP TABLE delegations_owed; \
-             DROP TABLE structure_events; DROP TABLE activity_logs; DROP TABLE workspace_auth_tokens; \
+             DROP TABLE push_receivers; DROP TABLE structure_events; DROP TABLE activity_logs; DROP TABLE workspace_auth_tokens; \
              DROP TABLE workspaces; DROP TABLE __diesel_schema_migrations;"
         }
     });

@@ -157,7 +157,7 @@ pub(crate) fn tokens_are_counted_and_revoked(store: &TestStore) {
             [
                 Written::Done,
                 Written::Done,
-                Written::TooManyTokens,
+                Written::TooMany,
                 Written::Done
             ]
         ),
@@ -344,6 +344,7 @@ fn register(id: WorkspaceId, byte: u8) -> Write {
         id,
         url: Some("http://b/".to_owned()),
         agent_card: Json("{}".into()),
+        credentials: None,
         delivery_mode: DeliveryMode::Poll,
         token: token(id, byte),
         events: vec![event(id)],
@@ -388,4 +389,40 @@ pub(crate) fn a_registration_makes_or_updates(store: &TestStore) {
         ("n", DeliveryMode::Poll)
     );
     assert_eq!(updated.url.as_deref(), Some("http://b/"));
+}
+
+pub(crate) fn credentials_are_kept_until_they_are_changed(store: &TestStore) {
+    let sealed = |text: &str| Some(SealedCredential(text.into()));
+    let id = WorkspaceId::mint();
+    let credentials = || read_one(store, id).unwrap().credentials;
+    let registered = |credentials| {
+        let Write::Register(mut registration) = register(id, 1) else {
+            panic!("a registration");
+        };
+        registration.credentials = credentials;
+        store.write(Write::Register(registration))
+    };
+    registered(Some(sealed("bearer one")));
+    assert_eq!(credentials(), sealed("bearer one"));
+    registered(None);
+    assert_eq!(credentials(), sealed("bearer one"));
+    registered(Some(sealed("basic two")));
+    assert_eq!(credentials(), sealed("basic two"));
+    for (change, expected) in [
+        (None, sealed("basic two")),
+        (Some(sealed("api_key three")), sealed("api_key three")),
+        (Some(None), None),
+    ] {
+        let patch = WorkspacePatch {
+            credentials: change,
+            ..WorkspacePatch::default()
+        };
+        store.write(Write::PatchWorkspace {
+            id,
+            patch: Box::new(patch),
+            events: vec![],
+            at: tick(),
+        });
+        assert_eq!(credentials(), expected);
+    }
 }

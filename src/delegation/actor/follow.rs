@@ -23,6 +23,9 @@ pub(super) struct Follow {
     asked: u32,
     /// The next one, or the one under way.
     next: SpawnHandle,
+    is_asking: bool,
+    /// Whether there was news while it was asked.
+    is_hinted: bool,
 }
 
 impl DelegationActor {
@@ -57,8 +60,13 @@ impl DelegationActor {
                 self.ask_delay(1)
             };
             let next = ask_in(delay, context);
-            let asked = 0;
-            self.follow = Some(Follow { task, asked, next });
+            self.follow = Some(Follow {
+                task,
+                asked: 0,
+                next,
+                is_asking: false,
+                is_hinted: false,
+            });
         }
     }
 
@@ -95,6 +103,22 @@ impl DelegationActor {
         let under_way = context.spawn(asking);
         if let Some(follow) = &mut self.follow {
             follow.next = under_way;
+            follow.is_asking = true;
+        }
+    }
+
+    /// The target says that there is news: it is asked now, or once more when it has answered. However often it says so,
+    /// there is one question at a time.
+    pub(super) fn hinted(&mut self, context: &mut Context<Self>) {
+        let Some(follow) = &mut self.follow else {
+            return;
+        };
+        if follow.is_asking {
+            follow.is_hinted = true;
+        } else {
+            follow.asked = 0;
+            context.cancel_future(follow.next);
+            self.ask(context);
         }
     }
 
@@ -123,10 +147,13 @@ impl DelegationActor {
         let delay = retry_after.map_or(delay, |asked_for| {
             delay.max(asked_for.min(ASK_CAP.saturating_mul(10)))
         });
-        let next = ask_in(delay, context);
-        if let Some(follow) = &mut self.follow {
-            follow.next = next;
-        }
+        let Some(follow) = &mut self.follow else {
+            return;
+        };
+        follow.is_asking = false;
+        let is_hinted = std::mem::take(&mut follow.is_hinted);
+        let delay = if is_hinted { Duration::ZERO } else { delay };
+        follow.next = ask_in(delay, context);
     }
 
     /// Its silence may be over, or may have lasted too long: the target's own workspace may have heard of it since.

@@ -10,9 +10,9 @@ use quick_cache::sync::Cache;
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
+use super::A2aClient;
 use super::body::Received;
 use super::exchange::Asking;
-use super::{A2aClient, Headers};
 use crate::dispatch::card::{Manner, is_card};
 use crate::dispatch::request::Written;
 use crate::domain::{Card, Outcome, Protocol, repair_json};
@@ -180,7 +180,6 @@ impl A2aClient {
         let total = sleep(LIMIT);
         tokio::pin!(total);
         let known = etag.map(|etag| (Box::from("if-none-match"), Box::from(etag)));
-        let headers: Headers = known.into_iter().collect();
         let outgoing = self.outgoing(Asking {
             written: Ok(Written {
                 url: place.as_str().into(),
@@ -188,7 +187,8 @@ impl A2aClient {
             }),
             version: Protocol::default(),
             streams: false,
-            headers: &headers,
+            headers: known.as_slice(),
+            credential: None,
             traceparent: None,
             deadline_in: LIMIT,
         });

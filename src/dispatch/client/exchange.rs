@@ -12,6 +12,7 @@ use super::dial::dial;
 use super::origin::{Origin, request};
 use super::stop::{Stop, first_byte};
 use super::{A2aClient, Headers, blocked_address, not_delivered};
+use crate::dispatch::credential::Credential;
 use crate::dispatch::request::Written;
 use crate::dispatch::wire::child_traceparent;
 use crate::domain::{Outcome, Protocol};
@@ -24,6 +25,8 @@ pub(super) struct Asking<'a> {
     /// Whether the answer may be a stream.
     pub(super) streams: bool,
     pub(super) headers: &'a Headers,
+    /// Sent with it, and masked in the answer.
+    pub(super) credential: Option<&'a Credential>,
     pub(super) traceparent: Option<&'a str>,
     /// How long the whole exchange may take.
     pub(super) deadline_in: Duration,
@@ -34,6 +37,16 @@ pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) retry_after: Option<Duration>,
     pub(super) received: Received,
+}
+
+impl Reply {
+    /// Without the secret that the request carried, should the agent say it again.
+    pub(super) fn masked(mut self, credential: Option<&Credential>) -> Self {
+        if let Some(credential) = credential {
+            self.received = self.received.map(|body| credential.mask(body));
+        }
+        self
+    }
 }
 
 /// An answer of which only the head is there.
@@ -56,9 +69,10 @@ impl A2aClient {
     pub(super) async fn post(&self, asking: Asking<'_>) -> Result<Reply, Outcome> {
         let total = sleep(asking.deadline_in);
         tokio::pin!(total);
+        let credential = asking.credential;
         let outgoing = self.outgoing(asking)?;
         let opened = self.open(outgoing, total.as_mut()).await?;
-        Ok(self.take_in(opened, total).await)
+        Ok(self.take_in(opened, total).await.masked(credential))
     }
 
     /// Asks once and waits for the beginning of the answer, until `total`. An error is why there is none.
@@ -145,9 +159,12 @@ impl A2aClient {
         } else {
             "application/json"
         };
+        let credential = asking.credential.map(Credential::header);
+        let credential = credential.as_ref().map(|(name, value)| (*name, &**value));
         let given = asking.headers.iter();
         let headers = given
             .map(|(name, value)| (&**name, &**value))
+            .chain(credential)
             .chain(version)
             .chain(context.as_deref().map(|context| ("traceparent", context)));
         let request = request(&url, accept, headers, written.body.as_deref());

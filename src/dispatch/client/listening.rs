@@ -10,6 +10,7 @@ use super::answer::Body;
 use super::body::Received;
 use super::exchange::{Asking, Opened, Reply};
 use super::{A2aClient, Called, LARGE_REPLY_BYTES, unknown};
+use crate::dispatch::credential::Credential;
 use crate::dispatch::reply::{News, Telling, Told};
 use crate::dispatch::sse::{Events, TooLong};
 use crate::domain::ErrorClass;
@@ -29,6 +30,7 @@ impl A2aClient {
         let total = sleep(asking.deadline_in);
         tokio::pin!(total);
         let (binding, request_id) = telling.request();
+        let credential = asking.credential;
         let opened = match self.outgoing(asking) {
             Ok(outgoing) => self.open(outgoing, total.as_mut()).await,
             Err(outcome) => Err(outcome),
@@ -39,7 +41,12 @@ impl A2aClient {
         };
         let reply = if opened.head.streams && (200..=299).contains(&opened.head.status) {
             let mut spoke = false;
-            let heard = self.hear_out(opened, telling, total, &mut spoke, hear);
+            let hearing = Hearing {
+                telling,
+                credential,
+                spoke: &mut spoke,
+            };
+            let heard = self.hear_out(opened, hearing, total, hear);
             let received = match Box::pin(heard).await {
                 Ok(Told::Answer(answer)) => Received::Whole(answer),
                 Ok(Told::Open(why)) => {
@@ -59,20 +66,19 @@ impl A2aClient {
             }
             reply
         } else {
-            self.take_in(opened, total).await
+            self.take_in(opened, total).await.masked(credential)
         };
         let declined = reply.declines(true);
         let called = self.read_message(reply, binding, request_id);
         (called.await, declined)
     }
 
-    /// Hears what the agent tells until it is over, or can be heard no more. `spoke`: whether it told anything.
+    /// Hears what the agent tells until it is over, or can be heard no more.
     async fn hear_out(
         &self,
         opened: Opened,
-        mut telling: Telling,
+        mut hearing: Hearing<'_>,
         mut total: Pin<&mut Sleep>,
-        spoke: &mut bool,
         hear: &mut impl AsyncFnMut(News),
     ) -> Result<Told, TooLong> {
         let Opened {
@@ -92,12 +98,12 @@ impl A2aClient {
                 if told > limit {
                     return Err(TooLong);
                 }
-                for news in heed(&mut telling, data).await {
-                    (*spoke, at) = (true, Instant::now());
+                for news in hearing.heed(data).await {
+                    (*hearing.spoke, at) = (true, Instant::now());
                     hear(news).await;
                 }
-                if telling.is_over() {
-                    return Ok(telling.ended("it is over"));
+                if hearing.telling.is_over() {
+                    return Ok(hearing.telling.ended("it is over"));
                 }
             }
             match ended {
@@ -121,28 +127,43 @@ impl A2aClient {
             }
         };
         if let Some(data) = events.last() {
-            for news in heed(&mut telling, data).await {
-                *spoke = true;
+            for news in hearing.heed(data).await {
+                *hearing.spoke = true;
                 hear(news).await;
             }
         }
-        Ok(telling.ended(&why))
+        Ok(hearing.telling.ended(&why))
     }
 }
 
-/// Reads an event; a large one on a thread that may block.
-async fn heed(telling: &mut Telling, data: Vec<u8>) -> Vec<News> {
-    if data.len() < LARGE_REPLY_BYTES {
-        return telling.hear(&data);
+/// What an agent tells, as it is heard.
+struct Hearing<'a> {
+    telling: Telling,
+    /// Masked in what it tells.
+    credential: Option<&'a Credential>,
+    /// Whether it told anything.
+    spoke: &'a mut bool,
+}
+
+impl Hearing<'_> {
+    /// Reads an event; a large one on a thread that may block.
+    async fn heed(&mut self, data: Vec<u8>) -> Vec<News> {
+        let data = match self.credential {
+            Some(credential) => credential.mask(data.into()),
+            None => data.into(),
+        };
+        if data.len() < LARGE_REPLY_BYTES {
+            return self.telling.hear(&data);
+        }
+        let mut away = std::mem::take(&mut self.telling);
+        let reading = tokio::task::spawn_blocking(move || {
+            let news = away.hear(&data);
+            (away, news)
+        });
+        let Ok((back, news)) = reading.await else {
+            return Vec::new();
+        };
+        self.telling = back;
+        news
     }
-    let mut away = std::mem::take(telling);
-    let reading = tokio::task::spawn_blocking(move || {
-        let news = away.hear(&data);
-        (away, news)
-    });
-    let Ok((back, news)) = reading.await else {
-        return Vec::new();
-    };
-    *telling = back;
-    news
 }

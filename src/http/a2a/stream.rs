@@ -16,8 +16,8 @@ use super::operations::rests;
 use super::problem::{Kind, Problem, Trouble};
 use super::task::{Extent, Seen, is_true, said, state, waits_for};
 use crate::domain::{EventName, Position, Status, WaitingFor};
+use crate::events::{Shown, Tail, Told};
 use crate::http::extract::Vigil;
-use crate::http::tail::{Shown, Tail, Told};
 
 /// How often a quiet stream says that it lives: some clients give up after five seconds.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);

@@ -10,11 +10,10 @@ use tokio::time::Instant;
 
 use super::{Call, stream};
 use crate::domain::{ActivityType, DelegationId, Status};
-use crate::events::Topic;
+use crate::events::{Shown, Tail, Told, Topic};
 use crate::http::delegation_views::whole_of;
 use crate::http::error::ApiError;
 use crate::http::inbox::{message, unacknowledged};
-use crate::http::tail::{Shown, Tail, Told};
 
 /// How often it is said that there is nothing new.
 const SAY_SO: Duration = Duration::from_secs(10);

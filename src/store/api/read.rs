@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::Error;
 use crate::domain::{
     ActivityId, Attempt, Audited, DelegationId, DelegationKey, Ending, Envelope, EventId,
-    Incarnation, Json, Life, NodeId, Position, Revision, Said, Status, Terms, Timestamp, TokenId,
-    Workspace, WorkspaceId,
+    Incarnation, Json, Life, NodeId, Position, Receiver, ReceiverId, ReceiverState, Revision, Said,
+    Status, Terms, Timestamp, TokenId, Workspace, WorkspaceId,
 };
 
 /// A delegation as an actor needs it to go on.
@@ -373,6 +373,27 @@ pub trait Reader {
     ) -> Result<Vec<EventView>, Error>;
     /// The newest place of all, zero before the first.
     fn last_position(&mut self) -> Result<Position, Error>;
+    /// One receiver of events.
+    fn receiver(&mut self, id: ReceiverId) -> Result<Option<Receiver>, Error>;
+    /// Those of one delegation, or with `None` those of the workspace as a whole, oldest first.
+    fn receivers_of(
+        &mut self,
+        workspace: WorkspaceId,
+        delegation: Option<&DelegationId>,
+    ) -> Result<Vec<Receiver>, Error>;
+    /// Live ones that `node` tells, after the id `after`, at most `limit`.
+    fn receivers_told_by(
+        &mut self,
+        node: NodeId,
+        after: Option<ReceiverId>,
+        limit: i64,
+    ) -> Result<Vec<Receiver>, Error>;
+    /// Those in this state, or all, newest first, at most `limit`.
+    fn receivers(
+        &mut self,
+        state: Option<ReceiverState>,
+        limit: i64,
+    ) -> Result<Vec<Receiver>, Error>;
     /// The workspace after `after`, in the order of ids, whose feed holds anything; also one that is gone.
     fn next_feed(&mut self, after: Option<WorkspaceId>) -> Result<Option<WorkspaceId>, Error>;
 }

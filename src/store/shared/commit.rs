@@ -10,7 +10,7 @@ macro_rules! commit {
 
             use super::{
                 TELLS, commit_whole, in_transaction, insert_events, insert_rows, leases, notify,
-                prune,
+                prune, receivers,
             };
             use super::{write_delegations as delegation, write_workspaces as workspace};
             use crate::domain::{DelegationKey, FeedRow, Position};
@@ -229,6 +229,7 @@ macro_rules! commit {
                     }
                     Write::Leave => leases::leave(conn, batch.node).map(|()| Written::Done),
                     Write::ForgetNodes => leases::forget(conn, batch.node).map(|()| Written::Done),
+                    Write::Receiver(change) => receivers::change(conn, change, batch.node),
                     Write::Prune(of) => prune::feed(conn, of),
                     Write::PruneEvents {
                         after,

@@ -9,8 +9,8 @@ macro_rules! leases {
 
             use super::{in_transaction, lock_idle, plan_anew, take_places};
             use crate::domain::{NodeId, Position};
-            use crate::store::fragments::{FromNow, GoneNodes, NothingLive, Now};
-            use crate::store::schema::{feed_position, nodes};
+            use crate::store::fragments::{FromNow, GoneNodes, IsLive, NothingLive, Now};
+            use crate::store::schema::{feed_position, nodes, push_receivers};
             use crate::store::types::Id;
             use crate::store::{Error, Gone, NodeView, Span};
 
@@ -80,6 +80,10 @@ macro_rules! leases {
                     all_expired: gone == Gone::Expired,
                 };
                 let gone = lock_idle(conn, gone)?;
+                let told = push_receivers::lease_owner.eq_any(&gone);
+                diesel::update(push_receivers::table.filter(IsLive).filter(told))
+                    .set(push_receivers::lease_owner.eq(own))
+                    .execute(conn)?;
                 diesel::update(nodes::table.filter(nodes::holder.eq_any(gone)))
                     .set(nodes::holder.eq(own))
                     .execute(conn)?;

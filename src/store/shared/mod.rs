@@ -8,6 +8,7 @@ mod read_delegations;
 mod read_feed;
 mod read_tasks;
 mod read_workspaces;
+mod receivers;
 mod write_delegations;
 mod write_workspaces;
 
@@ -18,5 +19,6 @@ pub(super) use read_delegations::read_delegations;
 pub(super) use read_feed::{narrowed, read_feed};
 pub(super) use read_tasks::read_tasks;
 pub(super) use read_workspaces::read_workspaces;
+pub(super) use receivers::receivers;
 pub(super) use write_delegations::write_delegations;
 pub(super) use write_workspaces::write_workspaces;

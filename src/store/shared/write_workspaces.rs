@@ -13,10 +13,10 @@ macro_rules! write_workspaces {
             };
             use crate::store::batch::{Batch, Item};
             use crate::store::fragments::{NewestPlace, Now, TokenUses};
-            use crate::store::rows::{PatchRow, TokenRow, WorkspaceRow, registered};
+            use crate::store::rows::{PatchRow, TokenRow, WorkspaceRow, registered, sealed};
             use crate::store::schema::{
-                activity_logs, inbox_delivery_state, structure_events, workspace_auth_tokens,
-                workspaces,
+                activity_logs, inbox_delivery_state, push_receivers, structure_events,
+                workspace_auth_tokens, workspaces,
             };
             use crate::store::types::{Id, J, Ts};
             use crate::store::{Error, NewToken, Registration, TokenUse, WorkspacePatch, Written};
@@ -149,6 +149,8 @@ macro_rules! write_workspaces {
                 use workspace_auth_tokens as tokens;
                 let ids = ids_of(removed);
                 let revoked_at = Some(Ts::from(at));
+                let told = push_receivers::workspace_id.eq_any(&ids);
+                diesel::delete(push_receivers::table.filter(told)).execute(conn)?;
                 diesel::update(workspaces::table)
                     .filter(workspaces::id.eq_any(&ids))
                     .filter(workspaces::status.ne(REMOVED))
@@ -200,6 +202,11 @@ macro_rules! write_workspaces {
                         workspaces::updated_at.eq(at),
                     ))
                     .execute(conn)?;
+                if let Some(credentials) = sealed(registration.credentials.as_ref()) {
+                    diesel::update(live)
+                        .set(workspaces::credentials.eq(credentials))
+                        .execute(conn)?;
+                }
                 if updated == 0 {
                     let inserted = diesel::insert_into(workspaces::table)
                         .values(WorkspaceRow::from(&registered(registration)))
@@ -274,7 +281,7 @@ macro_rules! write_workspaces {
                     return Ok(Written::Missing);
                 }
                 if live_tokens(conn, token.workspace)? >= limit {
-                    return Ok(Written::TooManyTokens);
+                    return Ok(Written::TooMany);
                 }
                 insert_token(conn, token)?;
                 Ok(Written::Done)

@@ -10,6 +10,7 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod database;
 pub(crate) mod history;
+pub(crate) mod hook;
 mod http;
 pub(crate) mod poller;
 pub(crate) mod proxy;

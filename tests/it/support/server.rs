@@ -16,6 +16,9 @@ use super::{PATIENCE, eventually};
 /// The admin token of every test server.
 pub(crate) const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
 
+/// The key under which every test server stores secrets.
+pub(crate) const SECRET_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
 /// The word before the address in the line that the server prints when it listens.
 const LISTENING: &str = "listening on ";
 
@@ -308,6 +311,7 @@ fn usual_environment(database: &Database) -> BTreeMap<String, String> {
         ("DATABASE_URL", &url),
         ("ADMIN_TOKEN", ADMIN_TOKEN),
         ("RATE_LIMIT", "0"),
+        ("BATON_SECRET_KEY", SECRET_KEY),
         ("BATON_TARGET_ALLOW", "127.0.0.0/8,::1/128"),
         (INBOX_PUSH, "1"),
         // So that a start after a kill takes up soon what was left behind.

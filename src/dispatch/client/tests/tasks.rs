@@ -8,7 +8,7 @@ fn about(url: &str) -> AskCall {
     AskCall {
         url: url.into(),
         manner: Arc::default(),
-        headers: Vec::new(),
+        credential: None,
         task: RemoteTaskId("t:1".into()),
         traceparent: None,
         deadline_in: LONG,

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use super::{EventHub, Message, Notice, Subscription, Topic};
 use crate::domain::{Json, Position, Timestamp, WorkspaceId};
-use crate::events::{EventHub, Message, Notice, Subscription, Topic};
 use crate::store::{Error, EventView, Store};
 
 /// How many recorded events are read at once while catching up.
@@ -12,13 +12,17 @@ const PAGE: usize = 256;
 
 /// An event to show.
 #[derive(Clone, Debug)]
-pub(crate) struct Shown {
+pub struct Shown {
     /// Its place, when recorded.
-    pub(crate) position: Option<Position>,
-    pub(crate) name: Cow<'static, str>,
-    pub(crate) workspace: Option<WorkspaceId>,
-    pub(crate) payload: Option<Json>,
-    pub(crate) at: Timestamp,
+    pub position: Option<Position>,
+    /// What happened.
+    pub name: Cow<'static, str>,
+    /// To whom it is shown.
+    pub workspace: Option<WorkspaceId>,
+    /// The particulars.
+    pub payload: Option<Json>,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// What comes next.
@@ -75,7 +79,7 @@ impl Tail {
         loop {
             if let Some(event) = self.backlog.pop_front() {
                 self.told = self.told.max(event.position);
-                return Ok(Told::Event(recorded(event)));
+                return Ok(Told::Event(event.into()));
             }
             if self.catching_up {
                 self.read_on().await?;
@@ -141,12 +145,14 @@ impl Tail {
     }
 }
 
-fn recorded(event: EventView) -> Shown {
-    Shown {
-        position: Some(event.position),
-        name: event.name.into(),
-        workspace: event.workspace,
-        payload: event.payload,
-        at: event.created_at,
+impl From<EventView> for Shown {
+    fn from(event: EventView) -> Self {
+        Self {
+            position: Some(event.position),
+            name: event.name.into(),
+            workspace: event.workspace,
+            payload: event.payload,
+            at: event.created_at,
+        }
     }
 }

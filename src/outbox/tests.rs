@@ -1,0 +1,323 @@
+//! On a real store, with a real receiver: what only A2A clients ask for, and what finds no room on a desk.
+
+use std::sync::Mutex;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::*;
+use crate::domain::{DeliveryMode, EventName, FeedEvent, Json, Workspace, WorkspaceStatus};
+use crate::limits;
+use crate::persistence::{BatchLimits, GateLimits, PersistenceActor, PersistenceSettings};
+use crate::store::StoreOptions;
+
+/// Tells the event's own payload.
+struct Plainly;
+
+impl Render for Plainly {
+    fn render<'a>(&'a self, _: &'a Receiver, event: &'a Shown) -> Rendering<'a> {
+        let payload = event.payload.as_ref().map(|json| json.0.to_string());
+        Box::pin(async move { Ok(payload.into_iter().map(Bytes::from).collect()) })
+    }
+}
+
+struct House {
+    _directory: tempfile::TempDir,
+    persistence: Persistence,
+    outbox: Outbox,
+    owner: WorkspaceId,
+}
+
+impl House {
+    async fn open() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&StoreOptions {
+            url: format!("sqlite://{}/baton.db", directory.path().display()),
+            read_connections: 2,
+            read_budget: Duration::from_secs(5),
+        });
+        let store = store.unwrap();
+        let lease = store.join(Duration::from_mins(1)).unwrap();
+        let hub = EventHub::default();
+        let settings = PersistenceSettings {
+            store: store.clone(),
+            lease: lease.clone(),
+            hub: hub.clone(),
+            limits: BatchLimits {
+                size: 64,
+                linger: Duration::ZERO,
+            },
+            gate: GateLimits::default(),
+            reply_owed: Arc::new(Notify::new()),
+            faults: Arc::default(),
+        };
+        let writer = store.writer(&lease).unwrap();
+        let persistence = PersistenceActor::launch(settings, writer, &limits::arbiter(2));
+        let outbox = Outbox::launch(OutboxSettings {
+            store,
+            persistence: persistence.clone(),
+            hub,
+            guard: TargetGuard::new(vec!["127.0.0.0/8".parse().unwrap()]),
+            secrets: Secrets::obtain(&"A".repeat(43), "").unwrap(),
+            render: Box::new(Plainly),
+            give_up_after: Duration::from_hours(1),
+        });
+        let owner = workspace();
+        let house = Self {
+            _directory: directory,
+            persistence,
+            outbox,
+            owner: owner.id,
+        };
+        house
+            .write(Write::CreateWorkspace {
+                workspace: Box::new(owner),
+                token: None,
+                events: vec![],
+            })
+            .await;
+        house
+    }
+
+    async fn write(&self, write: Write) {
+        let written = self.persistence.write(write).await.unwrap();
+        assert!(matches!(written, Written::Done), "{written:?}");
+    }
+
+    async fn happens(&self, name: EventName, delegation: &str, number: usize) {
+        let payload = format!(r#"{{"delegation_id":"{delegation}","number":{number}}}"#);
+        let event = FeedEvent {
+            name,
+            workspace: self.owner,
+            payload: Json(payload.into()),
+            created_at: clock::now(),
+        };
+        self.write(Write::Record(Box::new(event))).await;
+    }
+
+    async fn tells(&self, delegation: &str, new: NewReceiver) -> Receiver {
+        let id = DelegationId::from_text(delegation);
+        self.outbox.create(self.owner, Some(id), new).await.unwrap()
+    }
+
+    async fn of(&self, delegation: &str) -> Vec<Receiver> {
+        let id = DelegationId::from_text(delegation);
+        self.outbox.list(self.owner, Some(id)).await.unwrap()
+    }
+}
+
+fn workspace() -> Workspace {
+    let at = clock::now();
+    Workspace {
+        id: WorkspaceId::mint(),
+        name: "owner".to_owned(),
+        role: None,
+        tier: 3,
+        status: WorkspaceStatus::Online,
+        agent_card: None,
+        url: None,
+        credentials: None,
+        parent: None,
+        runtime: "external".to_owned(),
+        delivery_mode: DeliveryMode::Push,
+        max_concurrent_tasks: 0,
+        can_delegate: true,
+        last_heartbeat_at: None,
+        last_error_rate: 0.0,
+        last_sample_error: None,
+        active_tasks: 0,
+        uptime_seconds: 0,
+        current_task: None,
+        monthly_spend: 0,
+        x: 0.0,
+        y: 0.0,
+        collapsed: false,
+        last_outbound_at: None,
+        created_at: at,
+        updated_at: at,
+    }
+}
+
+/// A receiver that takes everything, once it is let.
+struct Hook {
+    url: String,
+    told: Arc<Mutex<Vec<String>>>,
+    heard: watch::Receiver<usize>,
+    held: watch::Sender<bool>,
+}
+
+impl Hook {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let told: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (told_one, heard) = watch::channel(0);
+        let held = watch::Sender::new(false);
+        let (all, holding) = (Arc::clone(&told), held.subscribe());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (all, count, mut holding) =
+                    (Arc::clone(&all), told_one.clone(), holding.clone());
+                tokio::spawn(async move {
+                    let mut stream = stream;
+                    while let Some(request) = request(&mut stream).await {
+                        drop(holding.wait_for(|held| !held).await);
+                        all.lock().unwrap().push(request);
+                        let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+                        if stream.write_all(answer).await.is_err() {
+                            return;
+                        }
+                        count.send_modify(|count| *count += 1);
+                    }
+                });
+            }
+        });
+        Self {
+            url,
+            told,
+            heard,
+            held,
+        }
+    }
+
+    async fn wait_for(&mut self, count: usize) -> Vec<String> {
+        let all = self.heard.wait_for(|heard| *heard >= count);
+        let waited = tokio::time::timeout(Duration::from_secs(20), all).await;
+        drop(waited.expect("in time").unwrap());
+        self.told.lock().unwrap().clone()
+    }
+}
+
+async fn request(stream: &mut TcpStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let (_, length) = head.split_once("content-length: ").unwrap();
+            let length: usize = length.lines().next().unwrap().parse().unwrap();
+            if body.len() >= length {
+                return Some(text);
+            }
+        }
+        if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+            return None;
+        }
+    }
+}
+
+#[actix::test]
+async fn a_delegations_receiver_is_told_of_it_alone_until_its_end() {
+    let (house, mut hook) = (House::open().await, Hook::start().await);
+    let place = house.outbox.place().await.unwrap();
+    house.happens(EventName::DelegationSent, "d", 1).await;
+    let new = NewReceiver {
+        config: Some("mine".to_owned()),
+        url: hook.url.clone(),
+        token: Some("the-token".to_owned()),
+        authentication: Some(("Bearer".to_owned(), "the-credentials".to_owned())),
+        signing_secret: None,
+        after: Some(place),
+    };
+    let made = house.tells("d", new.clone()).await;
+    assert_eq!(
+        (&*made.config, made.scheme.as_deref()),
+        ("mine", Some("Bearer"))
+    );
+    house.happens(EventName::DelegationStatus, "other", 2).await;
+    house.happens(EventName::DelegationStatus, "d", 3).await;
+    house.happens(EventName::DelegationComplete, "d", 4).await;
+    let told = hook.wait_for(3).await;
+    for (request, number) in told.iter().zip([1, 3, 4]) {
+        assert!(
+            request.ends_with(&format!("\"number\":{number}}}")),
+            "{request}"
+        );
+        for line in [
+            "authorization: Bearer the-credentials",
+            "x-a2a-notification-token: the-token",
+            "\r\na2a-notification-token: the-token",
+        ] {
+            assert!(request.contains(line), "{request}");
+        }
+        assert!(!request.contains("webhook-signature"));
+    }
+    let state = async || house.of("d").await[0].course.state;
+    while state().await != ReceiverState::Done {
+        tokio::task::yield_now().await;
+    }
+    let sealed = house.of("d").await[0].sealed.clone().unwrap();
+    assert!(!String::from_utf8_lossy(&sealed).contains("the-"));
+    let id = DelegationId::from_text("d");
+    let delete = || house.outbox.delete(house.owner, Some(id.clone()), "mine");
+    assert!(delete().await.unwrap() && !delete().await.unwrap());
+    let bad = NewReceiver {
+        url: "http://10.0.0.1/".to_owned(),
+        ..new
+    };
+    let refused = house.outbox.create(house.owner, None, bad).await;
+    assert!(matches!(refused, Err(Error::Url(_))));
+}
+
+#[actix::test]
+async fn what_finds_no_room_comes_in_order_and_others_do_not_wait_for_it() {
+    let house = House::open().await;
+    let (mut slow, mut quick) = (Hook::start().await, Hook::start().await);
+    slow.held.send_replace(true);
+    for (delegation, hook) in [("slow", &slow), ("quick", &quick)] {
+        let new = NewReceiver {
+            url: hook.url.clone(),
+            ..NewReceiver::default()
+        };
+        house.tells(delegation, new).await;
+    }
+    for number in 0..400 {
+        house
+            .happens(EventName::DelegationStatus, "slow", number)
+            .await;
+        house
+            .happens(EventName::DelegationStatus, "quick", number)
+            .await;
+    }
+    quick.wait_for(400).await;
+    slow.held.send_replace(false);
+    house
+        .happens(EventName::DelegationStatus, "slow", 400)
+        .await;
+    let told = slow.wait_for(401).await;
+    for (number, request) in told.iter().enumerate() {
+        assert!(
+            request.ends_with(&format!("\"number\":{number}}}")),
+            "{number}: {request}"
+        );
+    }
+}
+
+#[actix::test]
+async fn there_are_only_so_many_and_one_of_the_same_name_makes_room() {
+    let house = House::open().await;
+    let new = |config: Option<&str>| NewReceiver {
+        config: config.map(ToOwned::to_owned),
+        url: "http://127.0.0.1:9/".to_owned(),
+        ..NewReceiver::default()
+    };
+    for _ in 0..RECEIVERS - 1 {
+        house.tells("d", new(None)).await;
+    }
+    house.tells("d", new(Some("same"))).await;
+    house.tells("d", new(Some("same"))).await;
+    assert_eq!(house.of("d").await.len(), RECEIVERS);
+    let id = || Some(DelegationId::from_text("d"));
+    let more = house.outbox.create(house.owner, id(), new(None)).await;
+    assert!(matches!(more, Err(Error::TooMany)));
+    let long = house
+        .outbox
+        .create(house.owner, id(), new(Some(&"x".repeat(257))))
+        .await;
+    assert!(matches!(long, Err(Error::Unfit("id"))));
+    let stranger = house
+        .outbox
+        .create(WorkspaceId::mint(), None, new(None))
+        .await;
+    assert!(matches!(stranger, Err(Error::NoWorkspace)));
+}
