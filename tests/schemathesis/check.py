@@ -6,7 +6,10 @@ Schemathesis runs as the admin, as a workspace and as nobody. Then what it canno
 checked on the rows that came of it all, and the server has to end well. `run` makes the environment for it.
 """
 
+import base64
 import contextlib
+import hashlib
+import hmac
 import http.client
 import http.server
 import json
@@ -23,6 +26,7 @@ import uuid
 
 HERE = pathlib.Path(__file__).resolve().parent
 ADMIN = "admin-token-of-the-check"
+SECRET_KEY = b"0123456789abcdef0123456789abcdef"
 EXAMPLES = int(os.environ.get("BATON_SCHEMATHESIS_EXAMPLES", "8"))
 SEED = os.environ.get("BATON_SCHEMATHESIS_SEED", "1")
 CHECKS = (
@@ -44,6 +48,8 @@ class Agent(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         call = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("gone"):
+            return self.send_error(410)
         message = {"kind": "message", "role": "agent", "messageId": "m", "parts": [{"kind": "text", "text": "done"}]}
         good = {"jsonrpc": "2.0", "id": call.get("id"), "result": message}
         sent = call.get("params", {}).get("message", {})
@@ -85,6 +91,7 @@ class Baton:
             "PORT": "0",
             "DATABASE_URL": database or f"sqlite://{folder}/check.db",
             "ADMIN_TOKEN": ADMIN,
+            "BATON_SECRET_KEY": base64.b64encode(SECRET_KEY).decode(),
             "RATE_LIMIT": "0",
             "BATON_MAX_BODY_BYTES": str(MAX_BODY_BYTES),
             "BATON_TARGET_ALLOW": "127.0.0.0/8",
@@ -180,6 +187,7 @@ def world(baton, url):
         "token_id": first["id"],
         "spare_tokens": [one["id"] for one in baton.told("GET", f"{own}/tokens")["tokens"] if one["id"] != first["id"]],
         "delegations": [one["delegation_id"] for one in begun],
+        "webhooks": [baton.told("POST", f"{own}/webhooks", {"url": url}, token)["id"] for _ in range(6)],
         "rows": [row["id"] for row in baton.told("GET", f"{own}/activity")],
     }
 
@@ -274,6 +282,34 @@ def waited_for(baton, world):
     baton.told("POST", f"{own}/delegations/{waiting}/cancel", {}, token)
     baton.told("POST", f"{own}/delegations/{waiting}/retry", {}, token)
     baton.told("POST", f"/admin/breakers/{silent}/reset")
+    return notified(baton, world, waiting) + replayed(baton, world)
+
+
+def notified(baton, world, delegation):
+    """An agent tells of a task, with the token that it would have been given."""
+    sign = lambda key, text: hmac.new(key, text.encode(), hashlib.sha256).digest()
+    token = sign(sign(SECRET_KEY, "baton: token"), f"push:{world['caller']}:{delegation}")
+    shown = {"X-A2A-Notification-Token": base64.urlsafe_b64encode(token).decode().rstrip("=")}
+    status, text = baton.ask("POST", f"/a2a/notifications/{world['caller']}/{delegation}", {}, headers=shown)
+    return [] if status == 204 else [f"a notification: {status} {text}"]
+
+
+def replayed(baton, world):
+    """A webhook that says it is gone, and is told on all the same."""
+    own = f"/workspaces/{world['scratch']}"
+    for hook in baton.told("GET", f"{own}/webhooks")["webhooks"]:
+        baton.told("DELETE", f"{own}/webhooks/{hook['id']}")
+    baton.told("POST", f"{own}/webhooks", {"url": world["agent"] + "gone"})
+    record = {"target_id": world["target"], "task": "x", "delegation_id": str(uuid.uuid4())}
+    baton.told("POST", f"{own}/delegations/record", record)
+    baton.told("POST", f"{own}/delegations/{record['delegation_id']}/update", {"status": "failed"})
+    for _ in range(100):
+        dead = [one for one in baton.told("GET", "/admin/receivers?state=dead")["receivers"] if one["url"].endswith("gone")]
+        if dead:
+            baton.told("POST", f"/admin/receivers/{dead[0]['id']}/replay")
+            return []
+        time.sleep(0.1)
+    return ["a receiver that is gone was not found dead"]
 
 
 def unreached(baton):
@@ -314,7 +350,7 @@ def main(binary, database=None):
                 if not schemathesis(all_of_it, role, folder)
             ]
             wrong += by_hand(baton, all_of_it)
-            waited_for(baton, all_of_it)
+            wrong += waited_for(baton, all_of_it)
             wrong += unreached(baton)
             violations = baton.told("GET", "/admin/invariants")["violations"]
             if violations:

@@ -50,6 +50,8 @@ def put_path_ids(case, number):
         path["delegation_id"] = pick(WORLD["delegations"], number >> 6)
     if "token_id" in path and (number % 3 != 0 or path["token_id"] == WORLD["token_id"]):
         path["token_id"] = pick(WORLD["spare_tokens"], number >> 6)
+    if "webhook_id" in path and number % 3 != 0:
+        path["webhook_id"] = pick(WORLD["webhooks"], number >> 6)
     if (case.method.upper(), case.path) == ("DELETE", "/workspaces/{id}") and path.get("id") in LASTING:
         path["id"] = victim() if number % 4 == 0 and WORLD["role"] == "admin" else WORLD["gone"]
     if case.method.upper() == "DELETE" and path.get("id") == WORLD["gone"] and case.query:
