@@ -30,6 +30,8 @@ pub struct Receiver {
     pub url: Box<str>,
     /// The scheme of what is shown to it in `Authorization`.
     pub scheme: Option<Box<str>>,
+    /// Whether it understands A2A 0.3 alone.
+    pub old_form: bool,
     /// Its secrets.
     pub sealed: Option<Box<[u8]>>,
     /// How far it was told.

@@ -11,7 +11,7 @@ mod message;
 mod old_way;
 mod operations;
 mod problem;
-mod push;
+pub(super) mod push;
 mod rest;
 mod rpc;
 mod stream;

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::a2a::push;
 use super::activity::Row;
-use super::answer::inline;
 use crate::domain::{ActivityType, METHOD_DELEGATE_RESULT, Position, Receiver, WorkspaceId};
 use crate::events::Shown;
 use crate::outbox::{Render, Rendering};
@@ -76,11 +76,7 @@ impl Render for Renderer {
         Box::pin(async move {
             match &receiver.delegation {
                 None => self.reply(receiver, event).await,
-                Some(id) => {
-                    let (kind, data) = (&event.name, inline(event.payload.as_ref()));
-                    let id = id.to_string();
-                    Ok(written(kind, receiver.workspace, &id, event, data))
-                }
+                Some(_) => push::told(&self.store, receiver, event).await,
             }
         })
     }

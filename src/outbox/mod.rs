@@ -100,6 +100,8 @@ pub struct NewReceiver {
     pub signing_secret: Option<String>,
     /// It is told what comes after this place; none for now.
     pub after: Option<Position>,
+    /// It understands A2A 0.3 alone.
+    pub old_form: bool,
 }
 
 impl NewReceiver {
@@ -241,6 +243,7 @@ impl Outbox {
             config,
             url: new.url.into(),
             scheme: new.authentication.map(|(scheme, _)| scheme.into()),
+            old_form: new.old_form,
             sealed,
             course,
             node: settings.persistence.node(),

@@ -27,6 +27,7 @@ pub(crate) struct ReceiverRow {
     config_id: String,
     url: String,
     scheme: Option<String>,
+    old_form: bool,
     sealed: Option<Vec<u8>>,
     state: String,
     position: i64,
@@ -51,6 +52,7 @@ impl From<&Receiver> for ReceiverRow {
             config_id: owned(&receiver.config),
             url: owned(&receiver.url),
             scheme: receiver.scheme.as_deref().map(owned),
+            old_form: receiver.old_form,
             sealed: receiver.sealed.as_deref().map(<[u8]>::to_vec),
             state: course.state.as_str().to_owned(),
             position: course.position.0,
@@ -73,6 +75,7 @@ impl ReceiverRow {
             config: self.config_id.into(),
             url: self.url.into(),
             scheme: self.scheme.map(Into::into),
+            old_form: self.old_form,
             sealed: self.sealed.map(Into::into),
             course: Course {
                 state: word("state", &self.state, ReceiverState::parse)?,

@@ -148,6 +148,7 @@ tables! {
         config_id -> Text,
         url -> Text,
         scheme -> Nullable<Text>,
+        old_form -> Bool,
         sealed -> Nullable<Binary>,
         state -> Text,
         position -> BigInt,

@@ -12,6 +12,7 @@ CREATE TABLE push_receivers (
     config_id       text        COLLATE "C" NOT NULL,
     url             text        NOT NULL,
     scheme          text,
+    old_form        boolean NOT NULL,
     sealed          bytea,
     state           text        COLLATE "C" NOT NULL,
     position        bigint      NOT NULL,

@@ -12,6 +12,7 @@ CREATE TABLE push_receivers (
     config_id       TEXT    NOT NULL,
     url             TEXT    NOT NULL,
     scheme          TEXT,
+    old_form        INTEGER NOT NULL,
     sealed          BLOB,
     state           TEXT    NOT NULL,
     position        INTEGER NOT NULL,

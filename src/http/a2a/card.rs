@@ -120,7 +120,7 @@ fn card(workspace: &Workspace, base: &str, extended: bool) -> Value {
         "supportedInterfaces": [
             interface("JSONRPC", "1.0"), interface("HTTP+JSON", "1.0"), interface("JSONRPC", "0.3"),
         ],
-        "capabilities": {"streaming": true, "pushNotifications": false, "extendedAgentCard": true},
+        "capabilities": {"streaming": true, "pushNotifications": true, "extendedAgentCard": true},
         "securitySchemes": {"bearer": {"httpAuthSecurityScheme": {"scheme": "Bearer"}}},
         "securityRequirements": [{"schemes": {"bearer": {"list": []}}}],
         "defaultInputModes": modes(&own, "defaultInputModes"),
@@ -163,7 +163,9 @@ fn skill(said: &Value) -> Option<Value> {
 pub(super) fn old(card: &Value) -> Value {
     let member = |name: &str| card.get(name).cloned().unwrap_or_default();
     let interfaces = member("supportedInterfaces");
-    let url = interfaces.get(0).and_then(|first| first.get("url")?.as_str());
+    let url = interfaces
+        .get(0)
+        .and_then(|first| first.get("url")?.as_str());
     let url = format!("{}/v0.3", url.unwrap_or_default());
     let can = |name: &str| member("capabilities").get(name).cloned();
     json!({

@@ -6,6 +6,7 @@ use super::call::Call;
 use super::card;
 use super::message::{Message, Wishes, history_length, must_be_taken};
 use super::problem::{Kind, Problem, Trouble};
+use super::push::Inline;
 use super::stream::Following;
 use super::task::{Extent, Seen, statuses};
 use crate::delegation::Applied;
@@ -44,20 +45,22 @@ pub(super) enum Done {
     Stream(Box<Following>),
 }
 
-/// Does what is asked for.
+/// Does what is asked for; `old`: by a client of 0.3. A subscription may go on `after` a place.
 pub(super) async fn run(
     call: Call,
     operation: Operation,
     params: &Value,
+    old: bool,
     after: Option<Position>,
 ) -> Result<Done, Trouble> {
     Ok(match operation {
-        Operation::Send => Done::Response(send(&call, params).await?),
+        Operation::Send => Done::Response(send(&call, params, old).await?),
         Operation::SendStreaming => {
             let message = Message::read(params)?;
             let wishes = Wishes::read(params)?;
+            let push = Inline::of(&call, wishes.push.as_ref(), old).await?;
             let tail = call.tail(None).await?;
-            let id = hand(&call, &message).await?;
+            let id = hand(&call, &message, push).await?;
             let extent = Extent::whole(wishes.history);
             Done::Stream(Box::new(Following::of(call, id, tail, extent).await?))
         }
@@ -87,12 +90,13 @@ fn id(params: &Value) -> Result<String, Problem> {
 
 /// Hands a message over and waits, unless asked not to, until the task rests. A client that hangs up loses nothing: the
 /// task goes on, and its result is in the caller's inbox.
-async fn send(call: &Call, params: &Value) -> Result<Value, Trouble> {
+async fn send(call: &Call, params: &Value, old: bool) -> Result<Value, Trouble> {
     let message = Message::read(params)?;
     let wishes = Wishes::read(params)?;
+    let push = Inline::of(call, wishes.push.as_ref(), old).await?;
     // Interest comes before the message, so that no news falls between the two.
     let mut tail = call.tail(None).await?;
-    let id = hand(call, &message).await?;
+    let id = hand(call, &message, push).await?;
     loop {
         let seen = call.seen(&id).await?;
         let over = wishes.at_once || rests(seen.status());
@@ -113,11 +117,15 @@ pub(super) const fn rests(status: Status) -> bool {
 }
 
 /// Begins a task with a message, or goes on with the one that it names. Durable when it returns (rule 1).
-async fn hand(call: &Call, message: &Message) -> Result<String, Trouble> {
-    match message.task() {
-        Some(id) => go_on(call, id, message).await,
-        None => begin(call, message).await,
+async fn hand(call: &Call, message: &Message, push: Option<Inline>) -> Result<String, Trouble> {
+    let id = match message.task() {
+        Some(id) => go_on(call, id, message).await?,
+        None => begin(call, message).await?,
+    };
+    if let Some(push) = push {
+        push.follow(call, &id).await?;
     }
+    Ok(id)
 }
 
 pub(super) async fn begin(call: &Call, message: &Message) -> Result<String, Trouble> {

@@ -1,9 +1,17 @@
-//! Push notifications of a task (A2A §3.1.7 to §3.1.10).
+//! Push notifications of a task (A2A §3.1.7 to §3.1.10): receivers of the outbox, told what a stream tells.
 
-use serde_json::Value;
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
 
 use super::call::Call;
-use super::problem::{Kind, Problem, Trouble};
+use super::forms;
+use super::problem::{Problem, Trouble};
+use super::task::{Extent, Seen, is_true};
+use crate::domain::{DelegationKey, EventName, Position, Receiver};
+use crate::events::Shown;
+use crate::http::error::ApiError;
+use crate::outbox::{Error, NewReceiver};
+use crate::store::{self, Store};
 
 /// What may be asked of the configurations of a task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,18 +25,212 @@ pub(super) enum Push {
 /// Does it; `old`: in the form of 0.3.
 pub(super) async fn run(
     call: &Call,
-    _: Push,
+    asked: Push,
     params: &Value,
-    _old: bool,
+    old: bool,
 ) -> Result<Value, Trouble> {
-    let id = params
-        .get("taskId")
-        .and_then(Value::as_str)
+    let text = |name: &str| params.get(name).and_then(Value::as_str).unwrap_or_default();
+    let task = text("taskId");
+    let key = call.key_of(task);
+    call.seen(task).await?;
+    let outbox = &call.state.outbox;
+    let written = |receiver: &Receiver| {
+        let config = config(task, receiver);
+        if old {
+            forms::old_push_config(&config)
+        } else {
+            config
+        }
+    };
+    let (caller, delegation) = (key.caller, Some(key.id));
+    Ok(match asked {
+        Push::Create => {
+            let new = NewReceiver {
+                old_form: old,
+                ..wanted("", params)?
+            };
+            let made = outbox.create(caller, delegation, new).await;
+            written(&made.map_err(|error| refused("", error))?)
+        }
+        Push::Get => {
+            // Clients of 0.3 may ask for the only one.
+            let all = outbox
+                .list(caller, delegation)
+                .await
+                .map_err(ApiError::from)?;
+            let (id, first) = (text("id"), all.first().filter(|_| old));
+            let found = all.iter().find(|one| &*one.config == id);
+            let found = found.or(first.filter(|_| id.is_empty()));
+            written(found.ok_or_else(|| no_such_config(id))?)
+        }
+        Push::List => {
+            let all = outbox
+                .list(caller, delegation)
+                .await
+                .map_err(ApiError::from)?;
+            let all: Vec<Value> = all.iter().map(written).collect();
+            if old {
+                all.into()
+            } else {
+                json!({"configs": all, "nextPageToken": ""})
+            }
+        }
+        Push::Delete => {
+            let deleted = outbox.delete(caller, delegation, text("id")).await;
+            deleted.map_err(ApiError::from)?;
+            if old { Value::Null } else { json!({}) }
+        }
+    })
+}
+
+fn no_such_config(id: &str) -> Problem {
+    Problem::no_such_task(&format!("push notification config {id}"))
+}
+
+/// The receiver that a configuration asks for; `path` is where it stands, for whoever has to mend it.
+fn wanted(path: &str, config: &Value) -> Result<NewReceiver, Problem> {
+    let text = |name: &str| match config.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(Problem::of(format!("{path}{name}"), "must be a string")),
+    };
+    let missing = || Problem::of(format!("{path}url"), "is required and must be a string");
+    let shown = config
+        .get("authentication")
+        .filter(|shown| !shown.is_null());
+    let part = |name: &str| {
+        let part = shown.and_then(|shown| shown.get(name));
+        part.and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let scheme = part("scheme");
+    if shown.is_some() && scheme.is_empty() {
+        let field = format!("{path}authentication.scheme");
+        return Err(Problem::of(field, "is required and must be a string"));
+    }
+    Ok(NewReceiver {
+        config: text("id")?,
+        url: text("url")?.ok_or_else(missing)?,
+        token: text("token")?,
+        authentication: shown.map(|_| (scheme, part("credentials"))),
+        ..NewReceiver::default()
+    })
+}
+
+/// What is wrong with a receiver, by the parameter that says it.
+fn refused(path: &str, error: Error) -> Trouble {
+    match error {
+        Error::Url(blocked) => {
+            Problem::of(format!("{path}url"), format!("is refused: {blocked}")).into()
+        }
+        Error::Unfit(name) => Problem::of(
+            format!("{path}{name}"),
+            "cannot be sent in a header, or is too long",
+        )
+        .into(),
+        Error::TooMany => Problem::of(
+            "taskId",
+            format!("has too many push notification configs: {error}"),
+        )
+        .into(),
+        other => ApiError::from(other).into(),
+    }
+}
+
+/// A configuration as it may be shown: without what is secret.
+fn config(task: &str, receiver: &Receiver) -> Value {
+    let mut config = Map::new();
+    config.insert("taskId".to_owned(), task.into());
+    config.insert("id".to_owned(), (*receiver.config).into());
+    config.insert("url".to_owned(), (*receiver.url).into());
+    if let Some(scheme) = &receiver.scheme {
+        config.insert("authentication".to_owned(), json!({"scheme": **scheme}));
+    }
+    config.into()
+}
+
+/// A receiver that came with a message, until its task has an id.
+pub(super) struct Inline(NewReceiver);
+
+const INLINE: &str = "configuration.taskPushNotificationConfig.";
+
+impl Inline {
+    /// Looks at what came with a message before it is handed over; told will be what happens from now on.
+    pub(super) async fn of(
+        call: &Call,
+        config: Option<&Value>,
+        old: bool,
+    ) -> Result<Option<Self>, Trouble> {
+        let Some(config) = config else {
+            return Ok(None);
+        };
+        let mut new = wanted(INLINE, config)?;
+        if let Err(blocked) = call.state.guard.check(&new.url).await {
+            return Err(refused(INLINE, Error::Url(blocked)));
+        }
+        new.after = Some(call.state.outbox.place().await?);
+        new.old_form = old;
+        Ok(Some(Self(new)))
+    }
+
+    /// Tells it of this task.
+    pub(super) async fn follow(self, call: &Call, id: &str) -> Result<(), Trouble> {
+        let key = call.key_of(id);
+        let made = call
+            .state
+            .outbox
+            .create(key.caller, Some(key.id), self.0)
+            .await;
+        made.map(drop).map_err(|error| refused(INLINE, error))
+    }
+}
+
+/// What a receiver is told of an event: an update, and at the end the whole task; in 0.3 always the task.
+pub(in crate::http) async fn told(
+    store: &Store,
+    receiver: &Receiver,
+    event: &Shown,
+) -> Result<Vec<Bytes>, store::Error> {
+    let (Some(id), Some(name)) = (&receiver.delegation, EventName::parse(&event.name)) else {
+        return Ok(Vec::new());
+    };
+    let ends = match name {
+        EventName::DelegationStatus | EventName::TaskArtifact => false,
+        EventName::DelegationComplete
+        | EventName::DelegationFailed
+        | EventName::DelegationCancelled => true,
+        _ => return Ok(Vec::new()),
+    };
+    let key = DelegationKey {
+        caller: receiver.workspace,
+        id: id.clone(),
+    };
+    let Some(seen) = store.read(move |reader| Seen::read(reader, &key)).await? else {
+        return Ok(Vec::new());
+    };
+    let payload = event.payload.as_ref();
+    let payload: Value = payload
+        .and_then(|json| serde_json::from_str(&json.0).ok())
         .unwrap_or_default();
-    call.seen(id).await?;
-    Err(Problem::new(
-        Kind::UnsupportedOperation,
-        "push notifications are not supported",
-    )
-    .into())
+    let response = if ends || receiver.old_form {
+        json!({"task": seen.task(Extent::whole(Some(0)))})
+    } else if name == EventName::TaskArtifact {
+        let artifact = payload.get("artifact").cloned().unwrap_or_default();
+        json!({"artifactUpdate": {
+            "taskId": seen.id(), "contextId": seen.context(), "artifact": artifact,
+            "append": is_true(&payload, "append"), "lastChunk": is_true(&payload, "last_chunk"),
+        }})
+    } else {
+        let place = event.position.unwrap_or(Position(0));
+        let Some(status) = seen.status_then(&payload, place, event.at) else {
+            return Ok(Vec::new());
+        };
+        json!({"statusUpdate": {"taskId": seen.id(), "contextId": seen.context(), "status": status}})
+    };
+    let response = if receiver.old_form {
+        forms::old_response(&response, ends)
+    } else {
+        response
+    };
+    Ok(vec![response.to_string().into()])
 }

@@ -90,7 +90,7 @@ async fn respond(http: &HttpRequest, call: Call, body: &[u8]) -> Result<HttpResp
     let done = match asked {
         Asked::Task(operation, id) => {
             let params = with(params, &[("id", id)]);
-            run(call, operation, &params, last_event_id(http)).await?
+            run(call, operation, &params, false, last_event_id(http)).await?
         }
         Asked::Push(operation, task, config) => {
             let params = with(params, &[("taskId", Some(task)), ("id", config)]);

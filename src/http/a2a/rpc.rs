@@ -141,7 +141,10 @@ pub(super) async fn answer(
         Err((id, problem)) => return refused(&id, &problem),
     };
     let id = request.id.clone();
-    let in_a_stream = matches!(request.method.as_str(), "message/stream" | "tasks/resubscribe");
+    let in_a_stream = matches!(
+        request.method.as_str(),
+        "message/stream" | "tasks/resubscribe"
+    );
     match respond(http, call, request).await {
         Ok(response) => Ok(response),
         // Clients of 0.3 expect a stream to say this, too.
@@ -177,7 +180,16 @@ async fn respond(
     };
     let vigil = Vigil::over(http, call.member.principal, &call.state);
     let done = match method {
-        Method::Task(operation) => run(call, operation, &params, last_event_id(http)).await?,
+        Method::Task(operation) => {
+            run(
+                call,
+                operation,
+                &params,
+                form == Form::Old,
+                last_event_id(http),
+            )
+            .await?
+        }
         Method::Push(operation) => {
             Done::Other(push::run(&call, operation, &params, form == Form::Old).await?)
         }

@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout};
 use super::call::{Call, payload_about};
 use super::operations::rests;
 use super::problem::{Kind, Problem, Trouble};
-use super::task::{Extent, Seen, is_true, said, state, waits_for};
-use crate::domain::{EventName, Position, Status, WaitingFor};
+use super::task::{Extent, Seen, is_true, state, told_status};
+use crate::domain::{EventName, Position, Status};
 use crate::events::{Shown, Tail, Told};
 use crate::http::extract::Vigil;
 
@@ -134,27 +134,20 @@ impl Following {
     }
 
     fn hear_status(&mut self, event: &Shown, payload: &Value) {
-        let text = |name: &str| payload.get(name).and_then(Value::as_str);
-        let Some(status) = text("status").and_then(Status::parse) else {
+        let names = (&*self.id, &*self.context);
+        let place = event.position.unwrap_or(Position(0));
+        let Some((shown, says_more)) = told_status(payload, names, place, event.at) else {
             return;
         };
+        let status = payload
+            .get("status")
+            .and_then(Value::as_str)
+            .and_then(Status::parse);
+        let Some(status) = status else { return };
         let word = state(status, None);
-        let waiting = text("waiting_for")
-            .and_then(WaitingFor::parse)
-            .map(waits_for);
-        let words = text("question").or(text("message")).or(waiting);
         let goes_back = word == state(Status::Pending, None) && word != self.told;
-        if goes_back || (word == self.told && words.is_none()) {
+        if goes_back || (word == self.told && !says_more) {
             return;
-        }
-        let mut shown = json!({"state": word, "timestamp": event.at.to_rfc3339()});
-        if let (Some(words), Some(members)) = (words, shown.as_object_mut()) {
-            let place = event.position.map_or(0, |position| position.0);
-            let id = format!("{}:{place}", self.id);
-            members.insert(
-                "message".to_owned(),
-                said(&id, &self.id, &self.context, words),
-            );
         }
         self.told = word;
         self.over = self.ends_at_rest && rests(status);

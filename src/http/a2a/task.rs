@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::forms;
-use crate::domain::{DelegationKey, Ending, ErrorClass, EventName, State, Status, WaitingFor};
+use crate::domain::{
+    DelegationKey, Ending, ErrorClass, EventName, Position, State, Status, Timestamp, WaitingFor,
+};
 use crate::store::{self, DelegationView, EventView, Reader};
 
 /// The most that is shown of what was said and made in the course of a delegation.
@@ -123,6 +125,16 @@ impl Seen {
             status.insert("message".to_owned(), message);
         }
         Value::Object(status)
+    }
+
+    /// The status that an event of this delegation told.
+    pub(super) fn status_then(
+        &self,
+        payload: &Value,
+        place: Position,
+        at: Timestamp,
+    ) -> Option<Value> {
+        told_status(payload, (&self.id(), &self.context()), place, at).map(|(status, _)| status)
     }
 
     /// What is said of the present state.
@@ -348,6 +360,27 @@ pub(super) fn state(status: Status, class: Option<&str>) -> &'static str {
         },
         Status::Cancelled => "TASK_STATE_CANCELED",
     }
+}
+
+/// The status that the payload of an event tells, and whether it says more than the state.
+pub(super) fn told_status(
+    payload: &Value,
+    (task, context): (&str, &str),
+    place: Position,
+    at: Timestamp,
+) -> Option<(Value, bool)> {
+    let text = |name: &str| payload.get(name).and_then(Value::as_str);
+    let status = text("status").and_then(Status::parse)?;
+    let waiting = text("waiting_for").and_then(WaitingFor::parse);
+    let words = text("question")
+        .or(text("message"))
+        .or(waiting.map(waits_for));
+    let mut shown = json!({"state": state(status, None), "timestamp": at.to_rfc3339()});
+    if let (Some(words), Some(members)) = (words, shown.as_object_mut()) {
+        let message = said(&format!("{task}:{place}"), task, context, words);
+        members.insert("message".to_owned(), message);
+    }
+    Some((shown, words.is_some()))
 }
 
 /// The statuses that a state stands for, to look tasks up by it.
