@@ -220,7 +220,7 @@ mod tests {
             Timestamp(2_500_000),
             b"{}",
         );
-        let value = |name| {
+        let value = |name: &str| {
             let mut found = headers.iter().filter(|(other, _)| **other == *name);
             found.next().map(|(_, value)| &**value)
         };

@@ -91,6 +91,7 @@ impl House {
             name,
             workspace: self.owner,
             payload: Json(payload.into()),
+            course_of: None,
             created_at: clock::now(),
         };
         self.write(Write::Record(Box::new(event))).await;
