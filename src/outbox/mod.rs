@@ -225,7 +225,7 @@ impl Outbox {
     ) -> Result<Receiver, Error> {
         let settings = &self.0.settings;
         let (config, keys) = new.checked()?;
-        settings.guard.check(&new.url).await?;
+        self.admit(&new.url).await?;
         let id = ReceiverId::mint();
         let sealed = keys.seal(&settings.secrets, id)?;
         let mut course = Course::from(match new.after {
@@ -262,6 +262,18 @@ impl Outbox {
             self.0.take_on(vec![Head::of(&receiver)]);
         }
         Ok(receiver)
+    }
+
+    /// Whether somebody may listen there. A name that has no address now may have one when there is something to tell: it
+    /// is looked at again then.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn admit(&self, url: &str) -> Result<(), GuardError> {
+        match self.0.settings.guard.check(url).await {
+            Ok(_) | Err(GuardError::Unresolvable { .. }) => Ok(()),
+            Err(blocked) => Err(blocked),
+        }
     }
 
     async fn has_ended(

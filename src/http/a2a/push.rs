@@ -165,7 +165,7 @@ impl Inline {
             return Ok(None);
         };
         let mut new = wanted(INLINE, config)?;
-        if let Err(blocked) = call.state.guard.check(&new.url).await {
+        if let Err(blocked) = call.state.outbox.admit(&new.url).await {
             return Err(refused(INLINE, Error::Url(blocked)));
         }
         new.after = Some(call.state.outbox.place().await?);
