@@ -66,6 +66,9 @@ literals! {
     OfOwed: Bool = "delegations.number = +delegations_owed.number";
     /// The target, as an expression: SQLite would look among all that the target ever had, instead of by the id.
     Callee: Nullable<DbUuid> = "coalesce(delegations.callee_id, NULL)";
+    /// The caller, as an expression: PostgreSQL, which knows nothing yet of a new database, would look among all that the
+    /// caller ever had, instead of by the id, and keep to that.
+    Caller: Nullable<DbUuid> = "coalesce(delegations.caller_id, NULL)";
     /// Whether the caller's workspace, and with it its feed, still exists. One that is younger than the delegation
     /// was purged and registered again, with an empty feed.
     CallerExists: Bool = "EXISTS (SELECT 1 FROM workspaces w WHERE w.id = delegations.caller_id \

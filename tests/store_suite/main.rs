@@ -81,6 +81,7 @@ suite! {
     }
     plans {
         each_read_goes_by_an_index,
+        the_feed_of_a_new_database_finds_delegations_by_id,
         each_write_finds_its_rows_by_an_index,
     }
     receivers {

@@ -350,6 +350,14 @@ pub(crate) fn each_read_goes_by_an_index(store: &TestStore) {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
+/// What a connection plans while a database is new, it keeps to.
+pub(crate) fn the_feed_of_a_new_database_finds_delegations_by_id(store: &TestStore) {
+    let read = feed(WorkspaceId::mint(), Some("a2a_receive"), Some(7));
+    let sql = store.read(move |reader| Ok(statements(|| read(reader))));
+    let complaints = held(store, "inbox of a new database", BY_KEY, &sql, false);
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
 pub(crate) fn each_write_finds_its_rows_by_an_index(store: &TestStore) {
     let (own, terms) = fill(store);
     let mut writer = store.writer();

@@ -40,6 +40,7 @@ macro_rules! read_feed {
             use crate::domain::{
                 ActivityId, ActivityType, METHOD_DELEGATE, METHOD_SEND, Position, WorkspaceId,
             };
+            use crate::store::fragments::Caller;
             use crate::store::lines::{Order, merged};
             use crate::store::rows::{ActivityRead, DelegationNow, EventRead};
             use crate::store::schema::{
@@ -100,8 +101,7 @@ macro_rules! read_feed {
                 let tells = method.eq_any([METHOD_DELEGATE, METHOD_SEND]);
                 let mut query = activity_logs::table
                     .left_join(
-                        delegations::table.on(delegations::caller_id
-                            .nullable()
+                        delegations::table.on(Caller
                             .eq(caller)
                             .and(delegations::delegation_id.nullable().eq(delegation_id))
                             .and(tells)),
