@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::domain::{ActivityType, EventName, Json, Position, Timestamp, WorkspaceId};
 
 pub use tail::Shown;
-pub(crate) use tail::{Tail, Told};
+pub(crate) use tail::{ShowMessage, Tail, Told};
 
 /// How many messages wait for one listener before it lags (contract §12.3).
 pub const LISTENER_QUEUE: usize = 256;
@@ -152,7 +152,8 @@ pub struct EventHub {
     inner: Arc<Hub>,
 }
 
-type Scope = (Topic, Option<WorkspaceId>);
+/// What is followed, of one workspace, or of all with `None`.
+pub type Scope = (Topic, Option<WorkspaceId>);
 
 #[derive(Debug, Default)]
 struct Hub {
@@ -166,18 +167,22 @@ impl EventHub {
     /// Follows one workspace, or all with `None`, from now on.
     #[must_use]
     pub fn subscribe(&self, topic: Topic, workspace: Option<WorkspaceId>) -> Subscription {
-        let scope = (topic, workspace);
+        self.subscribe_to(vec![(topic, workspace)])
+    }
+
+    /// Follows several at once, through one queue: what comes of one keeps its order with what comes of the other.
+    #[must_use]
+    pub fn subscribe_to(&self, scopes: Vec<Scope>) -> Subscription {
         let queue = Arc::new(Queue::default());
         let id = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
-        self.inner
-            .listeners
-            .entry(scope)
-            .or_default()
-            .push((id, Arc::clone(&queue)));
+        for scope in &scopes {
+            let mut listeners = self.inner.listeners.entry(*scope).or_default();
+            listeners.push((id, Arc::clone(&queue)));
+        }
         self.inner.count.fetch_add(1, Ordering::Relaxed);
         Subscription {
             hub: self.clone(),
-            scope,
+            scopes,
             id,
             queue,
         }
@@ -238,7 +243,7 @@ impl EventHub {
 #[derive(Debug)]
 pub struct Subscription {
     hub: EventHub,
-    scope: Scope,
+    scopes: Vec<Scope>,
     id: u64,
     queue: Arc<Queue>,
 }
@@ -258,12 +263,14 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let inner = &self.hub.inner;
-        if let Some(mut listeners) = inner.listeners.get_mut(&self.scope) {
-            listeners.retain(|(id, _)| *id != self.id);
+        for scope in &self.scopes {
+            if let Some(mut listeners) = inner.listeners.get_mut(scope) {
+                listeners.retain(|(id, _)| *id != self.id);
+            }
+            inner
+                .listeners
+                .remove_if(scope, |_, listeners| listeners.is_empty());
         }
-        inner
-            .listeners
-            .remove_if(&self.scope, |_, listeners| listeners.is_empty());
         inner.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -308,6 +315,33 @@ mod tests {
         drop((own, all));
         assert_eq!(hub.listeners(), 0);
         assert!(hub.inner.listeners.is_empty());
+    }
+
+    #[actix::test]
+    async fn what_is_followed_together_comes_in_one_order_and_is_left_together() {
+        let hub = EventHub::default();
+        let workspace = WorkspaceId::mint();
+        let scopes = [(Topic::Events, None), (Topic::Feed, Some(workspace))];
+        let mut both = hub.subscribe_to(scopes.to_vec());
+        let event = |position| Message::Event {
+            place: Some(Place {
+                position: Position(position),
+                unbroken_since: Position(0),
+            }),
+            name: EventName::DelegationComplete,
+            workspace: WorkspaceId::mint(),
+            payload: Json("{}".into()),
+            at: Timestamp(0),
+        };
+        hub.publish(message(workspace, 1));
+        hub.publish(event(2));
+        hub.publish(message(WorkspaceId::mint(), 3));
+        hub.publish(message(workspace, 4));
+        assert_eq!(place(&both.next().await), Some(1));
+        assert!(matches!(both.next().await, Notice::Message(_)));
+        assert_eq!(place(&both.next().await), Some(4));
+        drop(both);
+        assert!(hub.inner.listeners.is_empty() && hub.listeners() == 0);
     }
 
     #[actix::test]

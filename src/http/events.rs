@@ -16,7 +16,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::answer::{self, inline, text};
 use super::error::{ApiError, Fault};
-use super::extract::{Admin, Member, NO_WORKSPACE, PathWorkspace, Vigil};
+use super::extract::{Admin, Member, NO_WORKSPACE, PathWorkspace, Query, Vigil};
+use super::inbox::shown_to;
 use super::openapi::{Limited, Unauthorised};
 use super::state::{AppState, Stopping};
 use crate::domain::{Position, WorkspaceId};
@@ -91,6 +92,7 @@ async fn recent(
 /// A workspace's events as they happen (server-sent events); resumes from `Last-Event-ID` without a gap.
 #[utoipa::path(get, path = "/workspaces/{id}/events/stream", tag = "events", params(
     ("id" = String, Path, format = "uuid"),
+    ("messages" = Option<bool>, Query, description = "`true`: with the inbox's messages, as `INBOX_MESSAGE`"),
     ("Last-Event-ID" = Option<i64>, Header, description = "The last `id` that was received"),
 ), security(("bearer" = [])), responses(
     (status = 200, description = "The stream; it does not end by itself", body = String, content_type = "text/event-stream"),
@@ -100,6 +102,7 @@ async fn recent(
 pub(crate) async fn stream_of(
     request: HttpRequest,
     member: Member,
+    query: Query,
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
     let after = last_event_id(&request)?;
@@ -108,7 +111,10 @@ pub(crate) async fn stream_of(
     if !found.is_some_and(|workspace| workspace.is_present()) {
         return Err(NO_WORKSPACE);
     }
-    let tail = Tail::follow(&state.store, &state.events, Some(id), after).await?;
+    let mut tail = Tail::follow(&state.store, &state.events, Some(id), after).await?;
+    if query.is_true("messages") {
+        tail = tail.with_messages(&state.events, id, shown_to(&state, member));
+    }
     // Whoever is cut off before the first event goes on from here.
     let beginning = format!("id: {}\n: ping\n\n", tail.told()).into();
     let source = Source {

@@ -17,7 +17,7 @@ use crate::clock;
 use crate::domain::{
     ActivityId, ActivityType, EventName, FeedRow, Json, Position, WorkspaceId, WorkspaceStatus,
 };
-use crate::events::{Message, Notice, Subscription, Topic};
+use crate::events::{Message, Notice, ShowMessage, Subscription, Topic};
 use crate::store::{ActivityView, Write, Written};
 
 /// The longest wait for a first message.
@@ -81,6 +81,15 @@ fn shown(
     fetched::tell(state, member, rows);
     let messages: Vec<_> = rows.iter().map(Row::from).collect();
     json!({"messages": messages, "last_acked_seq": acknowledged.0})
+}
+
+/// Messages, as a stream shows them to this reader; whoever was shown one has it.
+pub(crate) fn shown_to(state: &web::Data<AppState>, reader: Member) -> ShowMessage {
+    let state = state.clone();
+    Box::new(move |message| {
+        fetched::tell(&state, &reader, std::slice::from_ref(message));
+        Json::of(&Row::from(message))
+    })
 }
 
 fn wait(query: &Query) -> Result<Duration, ApiError> {

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use super::answer::{inline, text};
 use super::error::{ApiError, Fault};
-use super::extract::{Anybody, Query, Vigil};
+use super::extract::{Anybody, Member, Query, Vigil};
+use super::inbox::shown_to;
 use super::middleware::own_or_allowed;
 use super::openapi::{Limited, Unauthorised};
 use super::state::AppState;
@@ -57,9 +58,10 @@ impl<'a> From<&'a Shown> for Frame<'a> {
 /// Events as WebSocket frames: all of them for the admin, else those of workspaces that may communicate with one's own.
 #[utoipa::path(get, path = "/ws", tag = "events", params(
     ("after_seq" = Option<i64>, Query, description = "Begin after this `seq` instead of now"),
+    ("messages" = Option<bool>, Query, description = "`true`: with the messages in one's own inbox, as `INBOX_MESSAGE`"),
 ), security(("bearer" = [])), responses(
     (status = 101, description = "The socket is open"),
-    (status = 400, description = "No WebSocket handshake, or `after_seq` is no place", body = serde_json::Value),
+    (status = 400, description = "No WebSocket handshake, `after_seq` is no place, or the admin asks for messages", body = serde_json::Value),
     (status = 403, description = "A foreign browser origin"), Unauthorised, Limited,
 ))]
 pub(crate) async fn open(
@@ -76,7 +78,12 @@ pub(crate) async fn open(
         }
     }
     let after = after(&query)?;
-    let tail = Tail::follow(&state.store, &state.events, None, after).await?;
+    let reader = reader(&query, speaker.0)?;
+    let mut tail = Tail::follow(&state.store, &state.events, None, after).await?;
+    if let Some(reader) = reader {
+        let show = shown_to(&state, reader);
+        tail = tail.with_messages(&state.events, reader.workspace, show);
+    }
     let (response, session, messages) = actix_ws::handle(&request, payload)
         .map_err(|error| ApiError::invalid(format!("not a WebSocket handshake: {error}")))?;
     let socket = Socket {
@@ -88,6 +95,22 @@ pub(crate) async fn open(
     };
     actix_web::rt::spawn(socket.run(session, messages));
     Ok(response)
+}
+
+/// Who reads an inbox on this socket, if anybody.
+fn reader(query: &Query, principal: Principal) -> Result<Option<Member>, ApiError> {
+    if !query.is_true("messages") {
+        return Ok(None);
+    }
+    let Principal::Workspace(workspace) = principal else {
+        return Err(
+            Fault::new("messages", "needs a workspace's own token").under("the admin has no inbox")
+        );
+    };
+    Ok(Some(Member {
+        principal,
+        workspace,
+    }))
 }
 
 fn after(query: &Query) -> Result<Option<Position>, ApiError> {
@@ -249,5 +272,12 @@ mod tests {
         event.position = Some(Position(3));
         assert_eq!(frame(&event)["seq"], 3);
         assert!(after(&Query::parse("after_seq=-1")).is_err());
+        let query = Query::parse("messages=true");
+        let whose = |principal| reader(&query, principal).ok().flatten();
+        let own = whose(Principal::Workspace(workspace)).map(|reader| reader.workspace);
+        assert_eq!(
+            (own, whose(Principal::Admin).is_none()),
+            (Some(workspace), true)
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::directory::{Directory, Token};
 use super::{ActivityFilter, ActivityView, Error, Store, TokenUse};
-use crate::domain::{ActivityId, ActivityType, Position, Seat, Timestamp, WorkspaceId};
+use crate::domain::{ActivityId, Position, Seat, Timestamp, WorkspaceId};
 
 /// How long a line from a workspace up to its root may be.
 const LINE: usize = 32;
@@ -156,17 +156,8 @@ impl Store {
         workspace: WorkspaceId,
         limit: i64,
     ) -> Result<(Position, Vec<ActivityView>), Error> {
-        let after = move |acknowledged| ActivityFilter {
-            workspace,
-            activity_type: Some(ActivityType::A2aReceive.as_str().to_owned()),
-            source: None,
-            peer: None,
-            since: None,
-            before: None,
-            after_position: Some(acknowledged),
-            before_position: None,
-            limit,
-        };
+        let after =
+            move |acknowledged| ActivityFilter::messages_after(workspace, acknowledged, limit);
         let known = self.remembered().map(|known| known.inboxes.get(&workspace));
         if let Some(inbox) = known.flatten()
             && let Some(acknowledged) = inbox.acknowledged

@@ -38,5 +38,6 @@ mod streaming;
 mod support_agent;
 mod support_database;
 mod support_poller;
+mod transports;
 mod waiting;
 mod webhooks;

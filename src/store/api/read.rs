@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::Error;
 use crate::domain::{
-    ActivityId, Attempt, Audited, DelegationId, DelegationKey, Ending, Envelope, EventId,
-    Incarnation, Json, Life, NodeId, Position, Receiver, ReceiverId, ReceiverState, Revision, Said,
-    Status, Terms, Timestamp, TokenId, Workspace, WorkspaceId,
+    ActivityId, ActivityType, Attempt, Audited, DelegationId, DelegationKey, Ending, Envelope,
+    EventId, Incarnation, Json, Life, NodeId, Position, Receiver, ReceiverId, ReceiverState,
+    Revision, Said, Status, Terms, Timestamp, TokenId, Workspace, WorkspaceId,
 };
 
 /// A delegation as an actor needs it to go on.
@@ -221,6 +221,24 @@ pub struct ActivityFilter {
     pub before_position: Option<Position>,
     /// At most this many.
     pub limit: i64,
+}
+
+impl ActivityFilter {
+    /// The messages of a workspace after a place.
+    #[must_use]
+    pub fn messages_after(workspace: WorkspaceId, place: Position, limit: i64) -> Self {
+        Self {
+            workspace,
+            activity_type: Some(ActivityType::A2aReceive.as_str().to_owned()),
+            source: None,
+            peer: None,
+            since: None,
+            before: None,
+            after_position: Some(place),
+            before_position: None,
+            limit,
+        }
+    }
 }
 
 /// A recorded event as read back.
