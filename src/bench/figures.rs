@@ -22,7 +22,8 @@ impl Figures {
             .map(|(_, figure)| *figure)
     }
 
-    fn latencies(&mut self, of: &str, latencies: &Latencies) {
+    /// How long something took.
+    pub(super) fn latencies(&mut self, of: &str, latencies: &Latencies) {
         if latencies.count() == 0 {
             return;
         }

@@ -15,6 +15,9 @@ use tokio::net::TcpStream;
 const ROOM: usize = 4096;
 /// The most headers of an answer.
 const HEADERS: usize = 32;
+/// What makes a socket of a connection. The key says nothing about who asks.
+const UPGRADE: &str = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+    sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
 
 /// A request that is ready to be sent, any number of times.
 #[derive(Clone, Debug)]
@@ -22,6 +25,8 @@ pub(super) struct Call {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) authorization: HeaderValue,
+    /// More lines of the head.
+    headers: &'static str,
     pub(super) body: Bytes,
 }
 
@@ -36,6 +41,7 @@ impl Call {
             method: Method::POST,
             path,
             authorization: authorization.clone(),
+            headers: "",
             body: body.into(),
         })
     }
@@ -44,6 +50,14 @@ impl Call {
         Ok(Self {
             method: Method::GET,
             ..Self::post(path, authorization, Bytes::new())?
+        })
+    }
+
+    /// Asks for a socket.
+    pub(super) fn upgrade(path: String, authorization: &HeaderValue) -> anyhow::Result<Self> {
+        Ok(Self {
+            headers: UPGRADE,
+            ..Self::get(path, authorization)?
         })
     }
 }
@@ -128,17 +142,17 @@ impl Connection {
             call.authorization.as_bytes(),
             b"\r\ncontent-length: ",
             call.body.len().to_string().as_bytes(),
-            b"\r\n\r\n",
+            b"\r\n",
+            call.headers.as_bytes(),
+            b"\r\n",
             &call.body,
         ] {
             self.request.extend_from_slice(part);
         }
-        if let Some(stream) = &mut self.stream
-            && let Err(error) = stream.write_all(&self.request).await
-        {
-            self.stream = None;
-            return Err(error.into());
-        }
+        let request = std::mem::take(&mut self.request);
+        let written = self.write(&request).await;
+        self.request = request;
+        written?;
         loop {
             self.read_on().await?;
             match self.head() {
@@ -150,6 +164,17 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Sends bytes as they are.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        if let Some(stream) = &mut self.stream
+            && let Err(error) = stream.write_all(bytes).await
+        {
+            self.stream = None;
+            return Err(error.into());
+        }
+        Ok(())
     }
 
     /// Takes the head of an answer out of what came, once it is whole.

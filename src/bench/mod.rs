@@ -18,6 +18,7 @@ mod rig;
 mod server;
 mod sight;
 mod special;
+mod watchers;
 mod workloads;
 
 pub use baseline::serve as serve_baseline;
@@ -99,6 +100,7 @@ async fn measure(
         WorkloadName::Waiting | WorkloadName::Queued => {
             return special::waiting(name, options, config).await;
         }
+        WorkloadName::Watchers => return watchers::watchers(options, config).await,
         WorkloadName::Overload => return special::overload(options, config).await,
         WorkloadName::Idle => return special::idle(options, config).await,
         _ => {}
@@ -137,7 +139,11 @@ async fn measure(
 const fn is_special(name: WorkloadName) -> bool {
     matches!(
         name,
-        WorkloadName::Waiting | WorkloadName::Queued | WorkloadName::Overload | WorkloadName::Idle
+        WorkloadName::Waiting
+            | WorkloadName::Queued
+            | WorkloadName::Watchers
+            | WorkloadName::Overload
+            | WorkloadName::Idle
     )
 }
 
@@ -286,7 +292,7 @@ fn settings(options: &BenchOptions) -> serde_json::Value {
         "count": options.count, "warmup_s": options.warmup.as_secs_f64(), "runs": options.runs,
         "workspaces": options.workspaces, "targets": options.targets,
         "agent": format!("{:?}", options.agent), "reader": format!("{:?}", options.reader), "seed": options.seed,
-        "sockets": options.sockets, "waiting": options.waiting, "pollers": options.pollers,
+        "sockets": options.sockets, "waiting": options.waiting, "watchers": options.watchers, "pollers": options.pollers,
         "every_s": options.every.as_secs_f64(), "history": options.history,
         "history_in_one": options.history_in_one, "server": options.server,
     })

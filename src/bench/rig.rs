@@ -198,7 +198,8 @@ pub(super) async fn past_of(rig: &Rig, seat: &Seat, ended: bool) -> anyhow::Resu
     Ok(original)
 }
 
-async fn create(
+/// A new workspace.
+pub(super) async fn create(
     connection: &mut Connection,
     admin: &HeaderValue,
     mut body: Value,

@@ -153,10 +153,10 @@ pub(super) async fn watch(
 }
 
 /// A workspace's events as they come.
-struct Stream(Connection);
+pub(super) struct Stream(Connection);
 
 impl Stream {
-    async fn open(address: SocketAddr, seat: &Seat) -> anyhow::Result<Self> {
+    pub(super) async fn open(address: SocketAddr, seat: &Seat) -> anyhow::Result<Self> {
         let path = format!("/workspaces/{}/events/stream", seat.id);
         let mut connection = Connection::to(address);
         let answer = connection.begin(&Call::get(path, &seat.token)?).await?;
@@ -170,7 +170,7 @@ impl Stream {
 
     /// The next blocks that are whole; none when the stream has ended. No block is cut by a chunk, whose size is a line
     /// that says nothing.
-    async fn next(&mut self) -> Option<String> {
+    pub(super) async fn next(&mut self) -> Option<String> {
         loop {
             let received = &mut self.0.received;
             let end = received.windows(2).rposition(|two| two == b"\n\n");

@@ -32,12 +32,12 @@ const PROMPT: Duration = Duration::from_millis(100);
 /// The most connections that an overload opens.
 const CROWD: u32 = 10_000;
 
-fn own(rig: &Rig) -> anyhow::Result<&Own> {
+pub(super) fn own(rig: &Rig) -> anyhow::Result<&Own> {
     let own = rig.server.own.as_ref();
     own.context("this workload needs a server of its own, not --url")
 }
 
-fn resident_kib(rig: &Rig) -> anyhow::Result<f64> {
+pub(super) fn resident_kib(rig: &Rig) -> anyhow::Result<f64> {
     let resident = costs::status(own(rig)?.process(), "VmRSS");
     resident.context("the server's memory cannot be read")
 }

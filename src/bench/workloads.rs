@@ -65,7 +65,9 @@ impl Workload {
                 let answers = options.agent != AgentKind::Silent;
                 Self::Mixed(Box::new(Mixed::new(&rig, sight, answers).await?))
             }
-            WorkloadName::Update | WorkloadName::Idle => Self::Update(Recorded::new(rig, None)),
+            WorkloadName::Update | WorkloadName::Watchers | WorkloadName::Idle => {
+                Self::Update(Recorded::new(rig, None))
+            }
         })
     }
 
@@ -238,7 +240,11 @@ impl Asking {
 }
 
 /// Puts a reply into an inbox: the ending of a delegation that was never recorded is taken, too.
-async fn end_one(rig: &Rig, number: usize, connection: &mut Connection) -> anyhow::Result<()> {
+pub(super) async fn end_one(
+    rig: &Rig,
+    number: usize,
+    connection: &mut Connection,
+) -> anyhow::Result<()> {
     let (_, seat) = rig.seat(number)?;
     let path = format!(
         "/workspaces/{}/delegations/{}/update",

@@ -28,6 +28,8 @@ pub enum WorkloadName {
     Waiting,
     /// Delegations that wait for agents which take one task at a time, and never finish it.
     Queued,
+    /// Looks into inboxes that wait, streams and sockets, to which nothing comes; then an event for a part of them.
+    Watchers,
     /// Twice as many delegations as the server can take.
     Overload,
     /// Nothing at all.
@@ -161,6 +163,10 @@ pub struct BenchOptions {
     /// How many delegations wait in `waiting` and `queued`.
     #[arg(long, default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub waiting: u32,
+
+    /// How many of each manner watch in `watchers`.
+    #[arg(long, default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub watchers: u32,
 
     /// So many workspaces, each polling once in `--every`: sets `--workspaces`, `--clients` and `--rate`.
     #[arg(long, conflicts_with_all = ["workspaces", "clients", "rate"], value_parser = clap::value_parser!(u32).range(1..=20_000))]

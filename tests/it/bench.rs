@@ -10,6 +10,7 @@ use crate::support::server::{ADMIN_TOKEN, Family, Server};
 
 crate::on_both_databases!(
     every_workload_is_measured_and_audited,
+    those_who_watch_are_counted_and_each_sees_each_event,
     the_yardstick_and_the_limit_are_measured_beside_a_past,
     a_broken_promise_fails_the_bench,
 );
@@ -82,6 +83,18 @@ async fn every_workload_is_measured_and_audited(database: Database) {
     for report in &reports[9..] {
         assert!((figure(report, "waiting") - 30.0).abs() < 0.5);
     }
+}
+
+async fn those_who_watch_are_counted_and_each_sees_each_event(database: Database) {
+    let reports = reports(&database, &["watchers", "--watchers", "20"]).await;
+    let [report] = &reports[..] else {
+        panic!("one report: {reports:#?}");
+    };
+    assert_eq!(report["audit"], serde_json::json!([]), "{report:#}");
+    for (name, expected) in [("watchers", 60.0), ("fan_out_to", 10.0), ("broken", 0.0)] {
+        assert!((figure(report, name) - expected).abs() < 0.5, "{report:#}");
+    }
+    assert!(figure(report, "fan_out_p99_ms") > 0.0 && figure(report, "idle_resident_mib") > 0.0);
 }
 
 async fn the_yardstick_and_the_limit_are_measured_beside_a_past(database: Database) {
