@@ -8,18 +8,20 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use crate::support::PATIENCE;
 use crate::support::agent::{Behaviour, FakeAgent};
 use crate::support::client::{As, Workspace};
 use crate::support::database::Database;
+use crate::support::history::{Expected, assert_exactly_once};
 use crate::support::raw::Raw;
 use crate::support::server::{Family, Server};
+use crate::support::{PATIENCE, eventually};
 
 crate::on_both_databases!(
     a_client_is_greeted_and_told_what_there_is,
     a_task_is_delegated_and_its_reply_read,
     a_client_that_knows_tasks_follows_one,
     a_long_call_tells_how_it_goes_and_outlives_its_client,
+    who_called_before_a_kill_finds_the_task_and_its_reply_again,
     what_makes_no_sense_is_refused_in_the_protocols_words,
     a_local_client_is_joined_by_the_bridge,
 );
@@ -155,6 +157,19 @@ async fn a_client_that_knows_tasks_follows_one(database: Database) {
     assert_eq!(done["result"]["content"][0]["text"], "echo: x");
 }
 
+/// A call by a client that follows a stream.
+fn streamed_call(by: &Workspace, params: &Value) -> String {
+    let body = request(1, "tools/call", params).to_string();
+    format!(
+        "POST /workspaces/{}/mcp HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        by.id,
+        by.token,
+        body.len()
+    )
+}
+
 async fn a_long_call_tells_how_it_goes_and_outlives_its_client(database: Database) {
     let server = Server::start(&database, &[]).await;
     let agent = FakeAgent::start(Behaviour::Echo).await;
@@ -165,14 +180,7 @@ async fn a_long_call_tells_how_it_goes_and_outlives_its_client(database: Databas
         "name": "delegate_task", "arguments": {"workspace_id": target.id, "task": "x"},
         "_meta": {"progressToken": "p"},
     });
-    let body = request(1, "tools/call", &params).to_string();
-    let path = format!("/workspaces/{}/mcp", caller.id);
-    let post = format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nAccept: application/json, text/event-stream\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        caller.token,
-        body.len()
-    );
+    let post = streamed_call(&caller, &params);
     let mut leaves = Raw::connect(api).await;
     leaves.send(post.as_bytes()).await;
     leaves.read_until("notifications/progress").await;
@@ -196,6 +204,63 @@ async fn a_long_call_tells_how_it_goes_and_outlives_its_client(database: Databas
     api.wait_until_all_ended(&caller).await;
     let replies = api.feed(&caller, "a2a_receive").await;
     assert_eq!(replies.len(), 2, "{replies:?}");
+    server.assert_invariants().await;
+}
+
+async fn who_called_before_a_kill_finds_the_task_and_its_reply_again(database: Database) {
+    let server = Server::start(&database, &[("BATON_RETRY_BASE_MS", "50")]).await;
+    let agent = FakeAgent::start(Behaviour::Echo).await;
+    let Family { caller, target, .. } = server.family(&agent.url()).await;
+    let api = server.api();
+    // What it may have been told already it can be told again.
+    let extensions = json!([{"uri": "urn:baton:ext:idempotent-message-id:v1"}]);
+    let card = json!({"name": "target", "url": "", "capabilities": {"extensions": extensions}});
+    api.register(&target, &agent.url(), &card).await.expect(200);
+    agent.hold();
+    let call = async |name, arguments| does(&server, &caller, name, arguments).await;
+    let order =
+        |task: &str| json!({"workspace_id": target.id, "task": task, "idempotency_key": task});
+    let begun = call("delegate_task_async", order("one")).await;
+    let params = json!({"name": "delegate_task", "arguments": order("other"), "_meta": {"progressToken": "p"}});
+    let mut cut_off = Raw::connect(api).await;
+    cut_off
+        .send(streamed_call(&caller, &params).as_bytes())
+        .await;
+    cut_off.read_until("notifications/progress").await;
+    agent.wait_for(2).await;
+    server.kill9();
+    let last = cut_off.read_to_the_end().await;
+    assert!(!last.contains("\"result\""), "{last}");
+    server.start_again().await;
+    agent.release();
+    // The one by its id; the other by the same call again.
+    let one = begun["task_id"].as_str().expect("an id");
+    let ended = async || {
+        let status = call("check_task_status", json!({"task_id": one})).await;
+        (status["status"] == "completed").then_some(status)
+    };
+    let ended = eventually("it completed", ended).await;
+    assert_eq!(ended["result"], "echo: one");
+    let other = call("delegate_task", order("other")).await;
+    assert_eq!(other["result"], "echo: other");
+    let other = other["delegation_id"].as_str().expect("an id");
+    let mut replies = Vec::new();
+    while replies.len() < 2 {
+        let messages = call("wait_for_message", json!({"timeout_seconds": 30})).await;
+        let messages = messages["messages"].as_array().expect("messages");
+        let last = messages.last().expect("a message")["seq"].clone();
+        replies.extend(
+            messages
+                .iter()
+                .map(|row| row["request_body"]["delegation_id"].clone()),
+        );
+        call("inbox_ack", json!({"acked_seq": last})).await;
+    }
+    assert_eq!(call("inbox_peek", json!({})).await["messages"], json!([]));
+    for (id, text) in [(one, "echo: one"), (other, "echo: other")] {
+        assert_eq!(replies.iter().filter(|reply| *reply == id).count(), 1);
+        assert_exactly_once(api, &caller, id, Expected::Completed(text)).await;
+    }
     server.assert_invariants().await;
 }
 
