@@ -274,6 +274,7 @@ mod tests {
             config: "c".into(),
             url: "http://x/".into(),
             scheme: None,
+            old_form: false,
             sealed,
             course: Course::from(Position(0)),
             node: crate::domain::NodeId::mint(),

@@ -219,6 +219,7 @@ async fn a_delegations_receiver_is_told_of_it_alone_until_its_end() {
         authentication: Some(("Bearer".to_owned(), "the-credentials".to_owned())),
         signing_secret: None,
         after: Some(place),
+        old_form: false,
     };
     let made = house.tells("d", new.clone()).await;
     assert_eq!(
