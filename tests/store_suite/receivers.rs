@@ -15,6 +15,7 @@ fn receiver(workspace: WorkspaceId, delegation: Option<&str>, config: &str) -> R
         config: config.into(),
         url: "http://receiver/?a=b".into(),
         scheme: Some("Bearer".into()),
+        old_form: true,
         sealed: Some([0, 1, 255].into()),
         course: Course::from(Position(7)),
         node: NodeId::mint(),
