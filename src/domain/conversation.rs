@@ -17,9 +17,9 @@ struct Body<'a> {
 
 /// A message of A2A 1.0.
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Message<'a> {
-    message_id: String,
+    #[serde(rename = "messageId")]
+    id: String,
     role: &'static str,
     parts: [Part<'a>; 1],
 }
@@ -56,9 +56,9 @@ pub(super) fn said(terms: &Terms, before: &Life, after: &Life, at: Timestamp) ->
     event(terms, &message, at)
 }
 
-fn in_words(message_id: String, role: &'static str, text: &str) -> Json {
+fn in_words(id: String, role: &'static str, text: &str) -> Json {
     Json::of(&Message {
-        message_id,
+        id,
         role,
         parts: [Part {
             text: &sanitize(text),

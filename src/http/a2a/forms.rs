@@ -160,7 +160,7 @@ pub(super) fn old_response(response: &Value, is_last: bool) -> Value {
     Value::Object(made)
 }
 
-/// Parameters by the names that JSON gives them: those of the protocol's own definition are as good (ProtoJSON).
+/// Parameters by the names that JSON gives them: those of the protocol's own definition are as good (`ProtoJSON`).
 pub(super) fn named(params: &Value) -> Value {
     let Some(members) = params.as_object() else {
         return params.clone();
@@ -309,10 +309,10 @@ mod tests {
             json!({"message": {"role": "ROLE_USER", "parts": []}, "configuration": {"returnImmediately": true,
                 "taskPushNotificationConfig": {"url": "u", "authentication": {"scheme": "Bearer", "credentials": "x"}}}})
         );
-        let set = json!({"taskId": "t", "pushNotificationConfig": {"id": "c", "url": "u"}});
+        let given = json!({"taskId": "t", "pushNotificationConfig": {"id": "c", "url": "u"}});
         let config = json!({"taskId": "t", "id": "c", "url": "u"});
-        assert_eq!(params("tasks/pushNotificationConfig/set", &set), config);
-        assert_eq!(old_push_config(&config), set);
+        assert_eq!(params("tasks/pushNotificationConfig/set", &given), config);
+        assert_eq!(old_push_config(&config), given);
         let get = json!({"id": "t", "pushNotificationConfigId": "c"});
         let wanted = json!({"taskId": "t", "id": "c"});
         assert_eq!(params("tasks/pushNotificationConfig/get", &get), wanted);

@@ -51,32 +51,26 @@ impl Message {
         }
         self.id("taskId")?;
         self.id("contextId")?;
-        match self.members.get("role").map(Value::as_str) {
-            None | Some(Some("ROLE_USER" | "ROLE_UNSPECIFIED")) => {}
-            Some(_) => return Err(Problem::of("message.role", "must be ROLE_USER")),
+        let is_array = |name: &str| self.members.get(name).is_none_or(Value::is_array);
+        if !self.members.get("metadata").is_none_or(Value::is_object) {
+            return Err(Problem::of("message.metadata", "must be an object"));
         }
-        for (name, is) in [
-            ("metadata", Value::is_object as fn(&Value) -> bool),
-            ("extensions", Value::is_array),
-            ("referenceTaskIds", Value::is_array),
-        ] {
-            if self.members.get(name).is_some_and(|value| !is(value)) {
-                return Err(Problem::of(format!("message.{name}"), "has the wrong type"));
+        for name in ["extensions", "referenceTaskIds"] {
+            if !is_array(name) {
+                return Err(Problem::of(format!("message.{name}"), "must be an array"));
             }
         }
         let parts = self.members.get("parts").and_then(Value::as_array);
-        match parts {
-            None => Err(Problem::of(
-                "message.parts",
-                "is required and must be an array",
-            )),
-            Some(parts) if parts.is_empty() => {
-                Err(Problem::of("message.parts", "must have a part"))
-            }
-            Some(parts) => {
-                let mut parts = parts.iter().enumerate();
-                parts.try_for_each(|(place, part)| check_part(place, part))
-            }
+        let parts = parts
+            .ok_or_else(|| Problem::of("message.parts", "is required and must be an array"))?;
+        if parts.is_empty() {
+            return Err(Problem::of("message.parts", "must have a part"));
+        }
+        let mut placed = parts.iter().enumerate();
+        placed.try_for_each(|(place, part)| check_part(place, part))?;
+        match self.members.get("role").and_then(Value::as_str) {
+            Some("ROLE_USER") => Ok(()),
+            _ => Err(Problem::of("message.role", "must be ROLE_USER")),
         }
     }
 
@@ -204,9 +198,9 @@ pub(super) fn history_length(params: &Value) -> Result<Option<usize>, Problem> {
 }
 
 /// Refuses what the agent does not take, if it said what it takes (A2A §3.1.1).
-pub(super) fn must_be_taken(message: &Message, taken: &[String]) -> Result<(), Problem> {
+pub(super) fn must_be_taken(message: &Message, modes: &[String]) -> Result<(), Problem> {
     let takes = |media: &str| {
-        taken.iter().any(|mode| match mode.split_once('/') {
+        modes.iter().any(|mode| match mode.split_once('/') {
             _ if mode == "*/*" => true,
             Some((kind, "*")) => media.split_once('/').is_some_and(|(own, _)| own == kind),
             _ => {
@@ -217,12 +211,12 @@ pub(super) fn must_be_taken(message: &Message, taken: &[String]) -> Result<(), P
     };
     match message.media_types().find(|media| !takes(media)) {
         None => Ok(()),
-        Some(_) if taken.is_empty() => Ok(()),
+        Some(_) if modes.is_empty() => Ok(()),
         Some(media) => Err(Problem::new(
             Kind::ContentTypeNotSupported,
             format!(
                 "the agent does not take {media}; it takes {}",
-                taken.join(", ")
+                modes.join(", ")
             ),
         )),
     }
@@ -241,13 +235,13 @@ pub(super) fn object(params: Option<&Value>) -> Result<Value, Problem> {
 mod tests {
     use super::*;
 
-    fn read(message: Value) -> Result<Message, Problem> {
+    fn read(message: &Value) -> Result<Message, Problem> {
         Message::read(&json!({"message": message}))
     }
 
     #[test]
     fn a_message_is_read_and_passed_on_as_it_is() {
-        let message = read(json!({
+        let message = read(&json!({
             "messageId": "m", "role": "ROLE_USER", "unknown": 1, "taskId": "t", "contextId": "",
             "parts": [{"text": "one"}, {"data": {"x": 1}}, {"text": "two"}], "metadata": {"a": 1},
         }))
@@ -261,7 +255,9 @@ mod tests {
                 "parts": [{"text": "one"}, {"data": {"x": 1}}, {"text": "two"}],
             })
         );
-        let data = read(json!({"messageId": "m", "parts": [{"data": {"x": 1}}]})).unwrap();
+        let data =
+            read(&json!({"messageId": "m", "role": "ROLE_USER", "parts": [{"data": {"x": 1}}]}))
+                .unwrap();
         assert_eq!(data.text(), r#"[{"data":{"x":1}}]"#);
     }
 
@@ -303,7 +299,7 @@ mod tests {
                 "message.metadata",
             ),
         ] {
-            let problem = read(message.clone()).unwrap_err();
+            let problem = read(&message).unwrap_err();
             let (_, body) = problem.http();
             let text = body["error"]["message"].as_str().unwrap().to_owned();
             assert!(text.starts_with(said), "{message}: {text}");
@@ -313,10 +309,10 @@ mod tests {
     #[test]
     fn only_what_the_agent_takes_is_handed_over() {
         let message = |media: &str| {
-            read(json!({"messageId": "m", "parts": [{"raw": "", "mediaType": media}]})).unwrap()
+            read(&json!({"messageId": "m", "role": "ROLE_USER", "parts": [{"raw": "", "mediaType": media}]})).unwrap()
         };
-        let taken = ["text/plain".to_owned(), "image/*".to_owned()];
-        let takes = |media| must_be_taken(&message(media), &taken).is_ok();
+        let modes = ["text/plain".to_owned(), "image/*".to_owned()];
+        let takes = |media| must_be_taken(&message(media), &modes).is_ok();
         assert!(takes("text/plain; charset=utf-8") && takes("image/png"));
         assert!(!takes("text/html") && !takes("x"));
     }

@@ -74,6 +74,7 @@ impl Envelope {
 fn normal(message: &Value, minted: impl Fn() -> Value) -> Result<Value, ApiError> {
     let mut members = message.as_object().cloned().unwrap_or_else(Map::new);
     members.entry("messageId").or_insert_with(minted);
+    members.entry("role").or_insert_with(|| json!("user"));
     if members.contains_key("parts") {
         return Ok(members.into());
     }
@@ -248,7 +249,10 @@ mod tests {
         let message = read(None, &said(json!({"messageId": "m", "content": "hi"})))
             .unwrap()
             .unwrap();
-        assert_eq!(message, json!({"messageId": "m", "parts": text}));
+        assert_eq!(
+            message,
+            json!({"messageId": "m", "role": "user", "parts": text})
+        );
         let minted = read(None, &said(json!({"content": text})))
             .unwrap()
             .unwrap();

@@ -13,6 +13,9 @@ use crate::http::error::ApiError;
 use crate::outbox::{Error, NewReceiver};
 use crate::store::{self, Store};
 
+/// What a first configuration is called that came without a name from a client of 0.3.
+const DEFAULT: &str = "default";
+
 /// What may be asked of the configurations of a task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Push {
@@ -45,10 +48,16 @@ pub(super) async fn run(
     let (caller, delegation) = (key.caller, Some(key.id));
     Ok(match asked {
         Push::Create => {
-            let new = NewReceiver {
+            let mut new = NewReceiver {
                 old_form: old,
                 ..wanted("", params)?
             };
+            let listed = outbox.list(caller, delegation.clone()).await;
+            let listed = listed.map_err(ApiError::from)?;
+            // What clients of 0.3 ask for later that named nothing; a second one makes no room for itself.
+            if old && new.config.is_none() && listed.iter().all(|one| &*one.config != DEFAULT) {
+                new.config = Some(DEFAULT.to_owned());
+            }
             let made = outbox.create(caller, delegation, new).await;
             written(&made.map_err(|error| refused("", error))?)
         }

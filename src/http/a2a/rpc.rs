@@ -252,7 +252,7 @@ pub(super) fn version(http: &HttpRequest) -> Result<(), Problem> {
     let said = said.or(query.get("A2A-Version"));
     let major = said.map(|said| said.split('.').take(2).collect::<Vec<_>>());
     match major.as_deref() {
-        None | Some([""] | ["0", "3"] | ["1", _] | ["1"]) => Ok(()),
+        None | Some(["" | "1"] | ["0", "3"] | ["1", _]) => Ok(()),
         Some(_) => {
             let said = said.unwrap_or_default();
             let message = format!("A2A-Version {said} is not spoken; 1.0 and 0.3 are");
