@@ -98,6 +98,11 @@ const METRICS: &[(Kind, &str, &str)] = &[
     ),
     (
         Counter,
+        "baton_cards_total",
+        "Looks for agents' cards, by what came of them",
+    ),
+    (
+        Counter,
         "baton_asks_total",
         "Questions to targets after their tasks, by what came of them",
     ),

@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, ready};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -171,40 +173,36 @@ impl A2aClient {
     /// Sends the message and waits for what comes of it; what the agent tells before that, `hear` is told, one thing after
     /// the other. It ends within `deadline_in`, and always in an outcome. An agent that does not know what its card
     /// promises was not given the message, and is asked in another manner.
-    pub async fn send(&self, call: Call, hear: impl AsyncFnMut(News)) -> Called {
-        if !call.manner.is_plain() {
-            return Box::pin(self.send_by_card(call, hear)).await;
+    pub fn send(&self, call: Call, hear: impl AsyncFnMut(News)) -> impl Future<Output = Called> {
+        if call.manner.is_plain() {
+            Either::Left(self.send_plainly(call))
+        } else {
+            Either::Right(Box::pin(self.send_by_card(call, hear)))
         }
-        let request_id = Uuid::new_v4().to_string();
-        let Call {
-            url,
-            manner,
-            credential,
-            message_id,
-            message,
-            traceparent,
-            deadline_in,
-        } = call;
-        let (delegation, message) = (message_id.to_string(), message);
+    }
+
+    /// The wait is long, and thousands wait: what was said is not needed for it.
+    fn send_plainly(&self, call: Call) -> impl Future<Output = Called> + Send + use<'_> {
+        let request_id = Uuid::new_v4();
+        let binding = call.manner.binding;
+        let delegation = call.message_id.to_string();
         let operation = Operation::Send {
             delegation: &delegation,
-            message: &message,
+            message: &call.message,
         };
-        let asking = Asking {
-            written: write(&manner, &url, &request_id, operation),
-            version: manner.version,
+        let posted = self.post(Asking {
+            written: write(&call.manner, &call.url, &request_id.to_string(), operation),
+            version: call.manner.version,
             streams: false,
             headers: &[],
-            credential: credential.as_deref(),
-            traceparent: traceparent.as_deref(),
-            deadline_in,
-        };
-        // The wait is long, and what was said is not needed for it.
-        drop((delegation, message));
-        match self.post(asking).await {
-            Ok(reply) => self.read_message(reply, manner.binding, request_id).await,
-            Err(outcome) => Called::without_reply(outcome),
-        }
+            credential: call.credential.as_ref(),
+            traceparent: call.traceparent.as_deref(),
+            deadline_in: call.deadline_in,
+        });
+        posted.then(move |posted| match posted {
+            Ok(reply) => Either::Left(self.read_message(reply, binding, request_id.to_string())),
+            Err(outcome) => Either::Right(ready(Called::without_reply(outcome))),
+        })
     }
 
     /// Sends the message in the manner of the agent's card, and in a lesser one where the agent does not know that.
@@ -240,7 +238,7 @@ impl A2aClient {
             version: manner.version,
             streams,
             headers: &[],
-            credential: call.credential.as_deref(),
+            credential: call.credential.as_ref(),
             traceparent: call.traceparent.as_deref(),
             deadline_in: until.saturating_duration_since(Instant::now()),
         };
@@ -295,12 +293,17 @@ impl A2aClient {
     }
 
     /// Reads an answer to a message.
-    async fn read_message(&self, reply: Reply, binding: Binding, request_id: String) -> Called {
+    fn read_message(
+        &self,
+        reply: Reply,
+        binding: Binding,
+        request_id: String,
+    ) -> impl Future<Output = Called> + Send {
         let read = move |status, retry_after, body: &[u8]| match binding {
             Binding::JsonRpc => read_reply(status, retry_after, body, &request_id),
             Binding::Rest => read_rest(status, retry_after, body),
         };
-        self.read(reply, read, |unread| unread).await
+        self.read(reply, read, |unread| unread)
     }
 
     /// Reads a reply with `read`; what cannot be read ends in an outcome of the client's own, as `unread` tells it.
@@ -362,7 +365,7 @@ impl AskCall {
             version: manner.version,
             streams: false,
             headers: &[],
-            credential: self.credential.as_deref(),
+            credential: self.credential.as_ref(),
             traceparent: self.traceparent.as_deref(),
             deadline_in: self.deadline_in,
         }

@@ -192,11 +192,10 @@ impl A2aClient {
             traceparent: None,
             deadline_in: LIMIT,
         });
-        let opened = match outgoing {
-            Ok(outgoing) => self.open(outgoing, total.as_mut()).await,
-            Err(outcome) => Err(outcome),
+        let Ok(mut outgoing) = outgoing else {
+            return Look::Away;
         };
-        let mut opened = match opened {
+        let mut opened = match self.open(&mut outgoing, total.as_mut()).await {
             Ok(opened) => opened,
             Err(Outcome::DeliveredUnknown { .. }) => return Look::Unclear,
             Err(_unsent) => return Look::Away,
@@ -204,29 +203,21 @@ impl A2aClient {
         let name = opened.head.etag.take();
         let (least, most) = FRESH_BOUNDS;
         let fresh = opened.head.max_age.unwrap_or(FRESH).clamp(least, most);
-        match (opened.head.status, etag) {
-            (304, Some(known)) => {
+        let received = self.take_in(&mut opened, CARD_BYTES, total).await;
+        let reply = self.over(outgoing, opened, received);
+        match (reply.status, etag, reply.received) {
+            (304, Some(known), _) => {
                 let name = name.or_else(|| Some(known.into()));
-                // So that the connection can be used again.
-                self.take_in_up_to(0, opened, total).await;
                 Look::Found(None, name, fresh)
             }
-            (200, _) => {
-                let reply = self.take_in_up_to(CARD_BYTES, opened, total).await;
-                let manner = match reply.received {
-                    Received::Whole(body) => Manner::by(&Card::read(&repair_json(&body)), own),
-                    Received::TooLarge => None,
-                    Received::Cut(..) => return Look::Unclear,
-                };
+            (200, _, Received::Whole(body)) => {
+                let manner = Manner::by(&Card::read(&repair_json(&body)), own);
                 manner.map_or(Look::Nothing, |manner| {
                     Look::Found(Some(manner), name, fresh)
                 })
             }
-            (429 | 500.., _) => Look::Unclear,
-            _ => {
-                self.take_in_up_to(CARD_BYTES, opened, total).await;
-                Look::Nothing
-            }
+            (200, _, Received::Cut(..)) | (429 | 500.., ..) => Look::Unclear,
+            _ => Look::Nothing,
         }
     }
 }

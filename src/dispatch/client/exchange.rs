@@ -1,8 +1,10 @@
 //! One request and the answer to it, whatever they say.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Either, ready};
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::answer::{self, Head};
@@ -26,7 +28,7 @@ pub(super) struct Asking<'a> {
     pub(super) streams: bool,
     pub(super) headers: &'a Headers,
     /// Sent with it, and masked in the answer.
-    pub(super) credential: Option<&'a Credential>,
+    pub(super) credential: Option<&'a Arc<Credential>>,
     pub(super) traceparent: Option<&'a str>,
     /// How long the whole exchange may take.
     pub(super) deadline_in: Duration,
@@ -51,7 +53,6 @@ impl Reply {
 
 /// An answer of which only the head is there.
 pub(super) struct Opened {
-    origin: Origin,
     pub(super) connection: Connection,
     pub(super) head: Head,
 }
@@ -65,76 +66,76 @@ pub(super) struct Outgoing {
 }
 
 impl A2aClient {
-    /// Asks once and takes in the answer, within `deadline_in`. An error is why there is no answer.
-    pub(super) async fn post(&self, asking: Asking<'_>) -> Result<Reply, Outcome> {
-        let total = sleep(asking.deadline_in);
-        tokio::pin!(total);
-        let credential = asking.credential;
-        let outgoing = self.outgoing(asking)?;
-        let opened = self.open(outgoing, total.as_mut()).await?;
-        Ok(self.take_in(opened, total).await.masked(credential))
+    /// Asks once and takes in the answer, within `deadline_in`. An error is why there is no answer. Thousands wait in it at
+    /// once: what is lent to it takes no room of its own.
+    pub(super) fn post(
+        &self,
+        asking: Asking<'_>,
+    ) -> impl Future<Output = Result<Reply, Outcome>> + Send + use<'_> {
+        let deadline_in = asking.deadline_in;
+        let credential = asking.credential.cloned();
+        let mut outgoing = match self.outgoing(asking) {
+            Ok(outgoing) => outgoing,
+            Err(outcome) => return Either::Left(ready(Err(outcome))),
+        };
+        Either::Right(async move {
+            let total = sleep(deadline_in);
+            tokio::pin!(total);
+            let mut opened = self.open(&mut outgoing, total.as_mut()).await?;
+            let limit = self.config.max_reply_bytes;
+            let received = self.take_in(&mut opened, limit, total).await;
+            let reply = self.over(outgoing, opened, received);
+            Ok(reply.masked(credential.as_deref()))
+        })
     }
 
     /// Asks once and waits for the beginning of the answer, until `total`. An error is why there is none.
     pub(super) async fn open(
         &self,
-        outgoing: Outgoing,
+        outgoing: &mut Outgoing,
         mut total: Pin<&mut Sleep>,
     ) -> Result<Opened, Outcome> {
-        let Outgoing {
-            origin,
-            request,
-            posts,
-        } = outgoing;
         let mut left = false;
+        let request = std::mem::take(&mut outgoing.request);
         // In a box of its own: it is over when the wait begins.
-        let delivered = Box::pin(self.deliver(&origin, request, &mut left));
+        let delivered = Box::pin(self.deliver(&outgoing.origin, request, &mut left));
         let delivered = tokio::select! {
             biased;
             delivered = delivered => delivered,
             () = &mut total => Err(Stop::Deadline),
         };
         let (mut connection, kept) = delivered.map_err(|stop| stop.outcome(left))?;
-        if posts {
+        if outgoing.posts {
             self.config.faults.pass(Point::AfterSend);
         }
         let head = self.head(&mut connection, total).await;
         let head = head.map_err(|stop| {
             if kept && matches!(stop, Stop::Error(_)) {
-                self.pool.broke(&origin);
+                self.pool.broke(&outgoing.origin);
             }
             stop.outcome(left)
         })?;
-        Ok(Opened {
-            origin,
-            connection,
-            head,
-        })
+        Ok(Opened { connection, head })
     }
 
-    /// Takes in the rest of an answer.
-    pub(super) async fn take_in(&self, opened: Opened, total: Pin<&mut Sleep>) -> Reply {
-        let limit = self.config.max_reply_bytes;
-        self.take_in_up_to(limit, opened, total).await
-    }
-
-    /// The same, of an answer that may have another size.
-    pub(super) async fn take_in_up_to(
-        &self,
+    /// Takes in the rest of an answer, up to `limit` bytes.
+    pub(super) fn take_in<'a>(
+        &'a self,
+        opened: &'a mut Opened,
         limit: usize,
-        opened: Opened,
-        total: Pin<&mut Sleep>,
-    ) -> Reply {
-        let Opened {
-            origin,
-            mut connection,
-            head,
-        } = opened;
+        total: Pin<&'a mut Sleep>,
+    ) -> impl Future<Output = Received> + Send + use<'a> {
+        let Opened { connection, head } = opened;
         let idle = self.config.idle_timeout;
-        let received = body::receive(&mut connection, head.framing, limit, idle, total).await;
+        body::receive(connection, head.framing, limit, idle, total)
+    }
+
+    /// The answer was taken in: the connection may be of use again.
+    pub(super) fn over(&self, outgoing: Outgoing, opened: Opened, received: Received) -> Reply {
+        let Opened { connection, head } = opened;
         let whole = matches!(received, Received::Whole(_));
         if whole && head.stays && connection.asked && connection.received.is_empty() {
-            self.pool.park(origin, connection);
+            self.pool.park(outgoing.origin, connection);
         }
         Reply {
             status: head.status,
@@ -159,7 +160,7 @@ impl A2aClient {
         } else {
             "application/json"
         };
-        let credential = asking.credential.map(Credential::header);
+        let credential = asking.credential.map(|credential| credential.header());
         let credential = credential.as_ref().map(|(name, value)| (*name, &**value));
         let given = asking.headers.iter();
         let headers = given

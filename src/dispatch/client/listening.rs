@@ -30,12 +30,12 @@ impl A2aClient {
         let total = sleep(asking.deadline_in);
         tokio::pin!(total);
         let (binding, request_id) = telling.request();
-        let credential = asking.credential;
-        let opened = match self.outgoing(asking) {
-            Ok(outgoing) => self.open(outgoing, total.as_mut()).await,
-            Err(outcome) => Err(outcome),
+        let credential = asking.credential.map(|credential| &**credential);
+        let mut outgoing = match self.outgoing(asking) {
+            Ok(outgoing) => outgoing,
+            Err(outcome) => return (Called::without_reply(outcome), false),
         };
-        let opened = match opened {
+        let mut opened = match self.open(&mut outgoing, total.as_mut()).await {
             Ok(opened) => opened,
             Err(outcome) => return (Called::without_reply(outcome), false),
         };
@@ -66,7 +66,9 @@ impl A2aClient {
             }
             reply
         } else {
-            self.take_in(opened, total).await.masked(credential)
+            let limit = self.config.max_reply_bytes;
+            let received = self.take_in(&mut opened, limit, total).await;
+            self.over(outgoing, opened, received).masked(credential)
         };
         let declined = reply.declines(true);
         let called = self.read_message(reply, binding, request_id);
@@ -84,7 +86,6 @@ impl A2aClient {
         let Opened {
             mut connection,
             head,
-            ..
         } = opened;
         let limit = self.config.max_reply_bytes;
         let (mut body, mut events) = (Body::new(head.framing), Events::new(limit));
