@@ -175,14 +175,14 @@ impl A2aClient {
     /// promises was not given the message, and is asked in another manner.
     pub fn send(&self, call: Call, hear: impl AsyncFnMut(News)) -> impl Future<Output = Called> {
         if call.manner.is_plain() {
-            Either::Left(self.send_plainly(call))
+            Either::Left(self.send_plainly(&call))
         } else {
             Either::Right(Box::pin(self.send_by_card(call, hear)))
         }
     }
 
     /// The wait is long, and thousands wait: what was said is not needed for it.
-    fn send_plainly(&self, call: Call) -> impl Future<Output = Called> + Send + use<'_> {
+    fn send_plainly<'a>(&'a self, call: &Call) -> impl Future<Output = Called> + Send + use<'a> {
         let request_id = Uuid::new_v4();
         let binding = call.manner.binding;
         let delegation = call.message_id.to_string();
