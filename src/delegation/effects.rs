@@ -208,7 +208,7 @@ impl Runtime {
                     Some(task) => task,
                     None => Box::pin(runtime.task(&terms)).await,
                 };
-                let called = runtime.call_now(&terms, route, attempt, first(task));
+                let called = runtime.call_now(&terms, route, attempt, first(*task));
                 let called = holding(permit, terms.deadline, called).await;
                 runtime.faults.pass(Point::AnswerReceived);
                 called
@@ -234,7 +234,7 @@ impl Runtime {
                     let outcome = Outcome::NotDelivered { detail };
                     return Called { outcome, raw: None };
                 };
-                let message = further(&terms, attempt, task, answer);
+                let message = further(&terms, attempt, task, *answer);
                 let called = runtime.call_now(&terms, route, attempt, message);
                 holding(permit, terms.deadline, called).await
             }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::Told;
 use super::effects::{READ_RETRY, Route, Runtime};
-use super::messages::Task;
 use crate::dispatch::{AskCall, Manner, Message, News};
 use crate::domain::{Attempt, Event, Outcome, RemoteTaskId, Said, Terms};
 
@@ -13,7 +12,7 @@ use crate::domain::{Attempt, Event, Outcome, RemoteTaskId, Said, Terms};
 const ASK_LIMIT: Duration = Duration::from_secs(30);
 
 /// The message that begins a task: passed on as it is, if it came as one.
-pub(super) fn first(task: Task) -> Message {
+pub(super) fn first(task: Said) -> Message {
     match task.message {
         Some(message) => Message::Whole {
             message: message.0,
@@ -28,7 +27,7 @@ pub(super) fn further(
     terms: &Terms,
     attempt: Attempt,
     task: Option<RemoteTaskId>,
-    answer: Box<Said>,
+    answer: Said,
 ) -> Message {
     match answer.message {
         Some(message) => Message::Whole {
