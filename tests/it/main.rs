@@ -11,6 +11,8 @@
 mod support;
 
 mod a2a;
+mod a2a_others;
+mod a2a_push;
 mod at_once;
 mod away;
 mod bad_input;

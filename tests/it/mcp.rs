@@ -207,6 +207,21 @@ async fn a_long_call_tells_how_it_goes_and_outlives_its_client(database: Databas
     server.assert_invariants().await;
 }
 
+/// Reads so many replies, and acknowledges them: the delegations that they are of.
+async fn read_and_acknowledged(server: &Server, reader: &Workspace, number: usize) -> Vec<Value> {
+    let call = async |name, arguments| does(server, reader, name, arguments).await;
+    let mut replies = Vec::new();
+    while replies.len() < number {
+        let messages = call("wait_for_message", json!({"timeout_seconds": 30})).await;
+        let messages = messages["messages"].as_array().expect("messages");
+        let last = messages.last().expect("a message")["seq"].clone();
+        let of = |row: &Value| row["request_body"]["delegation_id"].clone();
+        replies.extend(messages.iter().map(of));
+        call("inbox_ack", json!({"acked_seq": last})).await;
+    }
+    replies
+}
+
 async fn who_called_before_a_kill_finds_the_task_and_its_reply_again(database: Database) {
     let server = Server::start(&database, &[("BATON_RETRY_BASE_MS", "50")]).await;
     let agent = FakeAgent::start(Behaviour::Echo).await;
@@ -244,18 +259,7 @@ async fn who_called_before_a_kill_finds_the_task_and_its_reply_again(database: D
     let other = call("delegate_task", order("other")).await;
     assert_eq!(other["result"], "echo: other");
     let other = other["delegation_id"].as_str().expect("an id");
-    let mut replies = Vec::new();
-    while replies.len() < 2 {
-        let messages = call("wait_for_message", json!({"timeout_seconds": 30})).await;
-        let messages = messages["messages"].as_array().expect("messages");
-        let last = messages.last().expect("a message")["seq"].clone();
-        replies.extend(
-            messages
-                .iter()
-                .map(|row| row["request_body"]["delegation_id"].clone()),
-        );
-        call("inbox_ack", json!({"acked_seq": last})).await;
-    }
+    let replies = read_and_acknowledged(&server, &caller, 2).await;
     assert_eq!(call("inbox_peek", json!({})).await["messages"], json!([]));
     for (id, text) in [(one, "echo: one"), (other, "echo: other")] {
         assert_eq!(replies.iter().filter(|reply| *reply == id).count(), 1);
