@@ -42,10 +42,12 @@ pub(crate) struct Tail {
     scope: Option<WorkspaceId>,
     /// Whose inbox is told, too.
     inbox: Option<Inbox>,
-    /// Everything recorded up to here was told, or is in the backlog.
+    /// Everything recorded up to here was told.
     told: Position,
     /// Read from the store, not yet told.
     backlog: VecDeque<Shown>,
+    /// With the backlog everything is told up to here.
+    read: Position,
     catching_up: bool,
 }
 
@@ -78,6 +80,7 @@ impl Tail {
             inbox: None,
             told,
             backlog: VecDeque::new(),
+            read: told,
             catching_up: true,
         })
     }
@@ -96,7 +99,7 @@ impl Tail {
         self
     }
 
-    /// Everything recorded up to here was told, or is about to be.
+    /// Everything recorded up to here was told.
     pub(crate) const fn told(&self) -> Position {
         self.told
     }
@@ -105,8 +108,10 @@ impl Tail {
     pub(crate) async fn next(&mut self) -> Result<Told, Error> {
         loop {
             if let Some(event) = self.backlog.pop_front() {
+                self.told = event.position.unwrap_or(self.told).max(self.told);
                 return Ok(Told::Event(event));
             }
+            self.told = self.told.max(self.read);
             if self.catching_up {
                 self.read_on().await?;
                 continue;
@@ -133,7 +138,7 @@ impl Tail {
             .store
             .read(move |reader| Portion::read(reader, scope, own, told));
         let portion = read.await?;
-        self.told = told.max(portion.upto);
+        self.read = portion.upto;
         self.catching_up = portion.more;
         self.backlog = portion.in_order(self.inbox.as_ref().map(|inbox| &inbox.show));
         Ok(())
