@@ -143,8 +143,9 @@ def complaint(result):
     job = result.pop("job")
     if result.get("text") != f"echo: {job['text']}":
         return f"{job['text']}: {result}"
-    if result["states"][-1].lower().removeprefix("task_state_") != "completed":
-        return f"{job['text']}: it ended as {result['states']}"
+    states = [state.lower().removeprefix("task_state_") for state in result["states"]]
+    if states[-1] != "completed" or (job["mode"] == "streaming" and "working" not in states):
+        return f"{job['text']}: it went {states}"
     return None
 
 
