@@ -67,8 +67,11 @@ pub(super) async fn watchers(
         for _ in 0..rounds {
             watch.round(&rig, concerned).await?;
         }
-        let seen = watch.seen.replace(Latencies::new()?);
-        figures.latencies("fan_out_", &seen);
+        let seen = watch.seen.replace(Seen::new()?);
+        figures.latencies("fan_out_", &seen.all);
+        figures.add("fan_out_longpoll_p99_ms", seen.longpolls.quantile(0.99));
+        figures.add("fan_out_stream_p99_ms", seen.streams.quantile(0.99));
+        figures.add("fan_out_socket_p99_ms", seen.sockets.quantile(0.99));
         let resident = special::resident_kib(&rig)?;
         let all = f64::from(options.watchers) * 3.0;
         figures.add("watchers", all);
@@ -81,6 +84,34 @@ pub(super) async fn watchers(
     Ok(vec![stand.audited().await?.0])
 }
 
+/// How soon events were seen.
+struct Seen {
+    all: Latencies,
+    longpolls: Latencies,
+    streams: Latencies,
+    sockets: Latencies,
+}
+
+impl Seen {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            all: Latencies::new()?,
+            longpolls: Latencies::new()?,
+            streams: Latencies::new()?,
+            sockets: Latencies::new()?,
+        })
+    }
+
+    fn record(&mut self, manner: Manner, latency: Duration) {
+        self.all.record(latency);
+        match manner {
+            Manner::Longpoll => self.longpolls.record(latency),
+            Manner::Stream => self.streams.record(latency),
+            Manner::Socket => self.sockets.record(latency),
+        }
+    }
+}
+
 /// What those who watch share.
 struct Watch {
     address: SocketAddr,
@@ -88,7 +119,7 @@ struct Watch {
     sent: Cell<Instant>,
     /// How many have not seen it.
     missing: Cell<u32>,
-    seen: RefCell<Latencies>,
+    seen: RefCell<Seen>,
     all_seen: Notify,
     /// Moves on when what was seen is acknowledged.
     acknowledged: watch::Sender<()>,
@@ -104,7 +135,7 @@ impl Watch {
             address: rig.server.address,
             sent: Cell::new(Instant::now()),
             missing: Cell::new(0),
-            seen: RefCell::new(Latencies::new()?),
+            seen: RefCell::new(Seen::new()?),
             all_seen: Notify::new(),
             acknowledged: watch::Sender::default(),
             broken: Cell::new(0),
@@ -166,8 +197,9 @@ impl Watch {
         self.broken.set(self.broken.get() + 1);
     }
 
-    fn saw(&self) {
-        self.seen.borrow_mut().record(self.sent.get().elapsed());
+    fn saw(&self, manner: Manner) {
+        let latency = self.sent.get().elapsed();
+        self.seen.borrow_mut().record(manner, latency);
         self.missing.set(self.missing.get().saturating_sub(1));
         if self.missing.get() == 0 {
             self.all_seen.notify_one();
@@ -180,7 +212,7 @@ impl Watch {
             let answer = connection.send(&look).await?;
             anyhow::ensure!(answer.is_success(), "a look answered {}", answer.status);
             if std::str::from_utf8(&answer.body)?.contains("\"seq\":") {
-                self.saw();
+                self.saw(Manner::Longpoll);
                 acknowledged.changed().await?;
             }
         }
@@ -188,7 +220,9 @@ impl Watch {
 
     async fn follow(&self, mut stream: Stream) {
         while let Some(blocks) = stream.next().await {
-            blocks.matches(ENDING).for_each(|_| self.saw());
+            blocks
+                .matches(ENDING)
+                .for_each(|_| self.saw(Manner::Stream));
         }
     }
 
@@ -197,7 +231,9 @@ impl Watch {
             while let Some((kind, content)) = frame(&mut connection.received)? {
                 match kind {
                     PING => connection.write(&PONG).await?,
-                    TEXT if std::str::from_utf8(&content)?.contains(ENDING) => self.saw(),
+                    TEXT if std::str::from_utf8(&content)?.contains(ENDING) => {
+                        self.saw(Manner::Socket);
+                    }
                     _ => {}
                 }
             }
@@ -208,9 +244,9 @@ impl Watch {
     /// What the server uses while nothing happens.
     async fn idle(&self, rig: &Rig, time: Duration, figures: &mut Figures) -> anyhow::Result<()> {
         let process = special::own(rig)?.process();
-        let before = costs::precise_cpu_seconds(process);
+        let before = costs::cpu_seconds(process);
         tokio::time::sleep(time).await;
-        let used = costs::precise_cpu_seconds(process).zip(before);
+        let used = costs::cpu_seconds(process).zip(before);
         let share = |(after, before): (f64, f64)| (after - before) * 100.0 / time.as_secs_f64();
         figures.add("server_cpu_percent", used.map(share));
         let resident = special::resident_kib(rig)?;
