@@ -92,12 +92,12 @@ impl App {
             store, persistence, ..
         } = ground.clone();
         let state = AppState {
+            push: push_offer(&config, &ground),
             store: store.clone(),
             persistence: persistence.clone(),
             delegations: delegations.clone(),
             events: ground.events,
             guard: ground.guard,
-            push: PushOffer::new(&config.public_url, ground.secrets.clone()),
             secrets: ground.secrets,
             outbox: outbox.clone(),
             settings: Settings::from(&config),
@@ -384,8 +384,13 @@ fn start_delegations(
         store: ground.store.clone(),
         client,
         secrets: ground.secrets.clone(),
+        push: push_offer(config, ground),
         faults,
     }))
+}
+
+fn push_offer(config: &Config, ground: &Ground) -> PushOffer {
+    PushOffer::new(&config.public_url, ground.secrets.clone())
 }
 
 fn start_outbox(config: &Config, ground: &Ground) -> Outbox {

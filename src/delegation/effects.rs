@@ -16,7 +16,7 @@ use super::messages::Task;
 use super::speech::{first, further};
 use super::{Delegations, Registry};
 use crate::clock;
-use crate::dispatch::{A2aClient, Call, Called, Credential, Message};
+use crate::dispatch::{A2aClient, Call, Called, Credential, Message, PushOffer};
 use crate::domain::{
     AskOutcome, Attempt, Card, DelegationKey, DeliveryMode, ErrorClass, Event, Life, Outcome,
     Policy, RemoteTaskId, Said, Seat, Status, Terms, Timestamp, Unready,
@@ -88,6 +88,8 @@ pub(super) struct Runtime {
     pub(super) client: A2aClient,
     /// Opens what targets want to see.
     pub(super) secrets: Secrets,
+    /// What targets are offered that tell of their tasks.
+    pub(super) push: PushOffer,
     pub(super) outbound: Arc<Semaphore>,
     /// Places of their own for short questions, so that long calls never hold them up.
     pub(super) asking: Arc<Semaphore>,
@@ -295,6 +297,8 @@ impl Runtime {
     ) -> Called {
         let manner = self.manner(&route).await;
         let deduplicates = route.deduplicates || manner.deduplicates;
+        let push = manner.push.then(|| self.push.config_for(&terms.key));
+        let push = push.flatten().map(Box::new);
         let started = clock::now();
         let call = Call {
             url: route.url,
@@ -302,6 +306,7 @@ impl Runtime {
             credential: route.credential,
             message_id: terms.key.id.clone(),
             message,
+            push,
             traceparent: terms.traceparent.clone(),
             deadline_in: terms.deadline.since(started).saturating_add(LATE_ANSWER),
         };

@@ -17,7 +17,7 @@ use super::effects::Runtime;
 use super::lines::Lines;
 use super::messages::{Begin, Begun, Finished, Retire};
 use super::{ActorNumber, Delegations, Error, Live, Registry};
-use crate::dispatch::A2aClient;
+use crate::dispatch::{A2aClient, PushOffer};
 use crate::domain::{DelegationKey, Incarnation, NewDelegation, Policy, Timestamp};
 use crate::faults::{Faults, Vital};
 use crate::limits::Arbiters;
@@ -51,6 +51,8 @@ pub struct SupervisorSettings {
     pub client: A2aClient,
     /// Opens what targets want to see.
     pub secrets: Secrets,
+    /// What targets are offered that tell of their tasks.
+    pub push: PushOffer,
     /// For tests.
     pub faults: Arc<Faults>,
 }
@@ -94,6 +96,7 @@ impl Supervisor {
             store: settings.store,
             client: settings.client,
             secrets: settings.secrets,
+            push: settings.push,
             outbound: Arc::new(Semaphore::new(settings.max_outbound)),
             asking: Arc::new(Semaphore::new(ASKING)),
             registry: Arc::clone(&registry),

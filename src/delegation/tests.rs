@@ -119,6 +119,7 @@ impl House {
                 faults: Arc::clone(&faults),
             }),
             secrets: crate::secrets::Secrets::default(),
+            push: crate::dispatch::PushOffer::default(),
             faults,
         });
         Self {

@@ -78,13 +78,17 @@ impl Manner {
     /// How to speak to an agent that does not know what its card promised; none if nothing is left to try.
     pub(super) fn lesser(&self) -> Option<Self> {
         let plain = Self {
-            push: self.push,
             deduplicates: self.deduplicates,
             ..Self::default()
         };
         match self.delivery {
             Delivery::Streaming => Some(Self {
                 delivery: Delivery::NonBlocking,
+                ..self.clone()
+            }),
+            // It may be the offer to be told that it does not know.
+            Delivery::NonBlocking if self.push => Some(Self {
+                push: false,
                 ..self.clone()
             }),
             Delivery::NonBlocking if !self.is_at_home() => Some(plain),
@@ -235,8 +239,10 @@ mod tests {
             (lesser.delivery, &lesser.url),
             (Delivery::NonBlocking, &manner.url)
         );
+        let lesser = lesser.lesser().unwrap();
+        assert!(!lesser.push && !lesser.is_plain());
         let plain = lesser.lesser().unwrap();
-        assert!(plain.is_plain() && plain.push && plain.url.is_none());
+        assert!(plain.is_plain() && plain.url.is_none());
         assert_eq!((plain.version, plain.lesser()), (Protocol::V03, None));
     }
 }

@@ -26,6 +26,7 @@ use super::card::{Delivery, Manner};
 use super::credential::Credential;
 use super::detail::clean;
 use super::guard::TargetGuard;
+use super::push::PushConfig;
 use super::reply::{
     News, Telling, declines, nothing_learnt, read_asked, read_reply, read_rest, read_rest_asked,
 };
@@ -90,6 +91,8 @@ pub struct Call {
     pub message_id: DelegationId,
     /// What to say.
     pub message: Message,
+    /// Where the target may tell of the task, if it says that it does.
+    pub push: Option<Box<PushConfig>>,
     /// The W3C trace context that came with the delegation.
     pub traceparent: Option<Box<str>>,
     /// How long the whole call may take.
@@ -189,6 +192,7 @@ impl A2aClient {
         let operation = Operation::Send {
             delegation: &delegation,
             message: &call.message,
+            push: None,
         };
         let posted = self.post(Asking {
             written: write(&call.manner, &call.url, &request_id.to_string(), operation),
@@ -231,6 +235,7 @@ impl A2aClient {
         let operation = Operation::Send {
             delegation: &delegation,
             message: &call.message,
+            push: call.push.as_deref(),
         };
         let streams = manner.delivery == Delivery::Streaming;
         let asking = Asking {

@@ -1,13 +1,16 @@
 //! What Baton wants to see of a target that tells it how a task stands. It is believed that something happened, and nothing
 //! of what: the target is asked.
 
+use std::fmt;
+
+use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 
 use crate::domain::DelegationKey;
 use crate::secrets::{self, Secrets};
 
 /// Where a target may tell of one delegation, and what it has to show.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Serialize, Clone, PartialEq, Eq)]
 pub struct PushConfig {
     /// Its name, of which the target has no other.
     pub id: String,
@@ -17,8 +20,14 @@ pub struct PushConfig {
     pub token: String,
 }
 
+impl fmt::Debug for PushConfig {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.id)
+    }
+}
+
 /// Whether targets may tell, and where they reach this service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PushOffer {
     public_url: Option<Box<str>>,
     secrets: Secrets,

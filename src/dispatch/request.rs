@@ -11,6 +11,7 @@ use url::Url;
 
 use super::card::{Delivery, Manner};
 use super::parts::{OldPart, Part};
+use super::push::PushConfig;
 use super::wire::{each, entries, pick, string};
 use crate::domain::{Binding, Json, Protocol, RemoteTaskId};
 
@@ -55,6 +56,8 @@ pub(super) enum Operation<'a> {
     Send {
         delegation: &'a str,
         message: &'a Message,
+        /// Where it may tell of the task that the message begins.
+        push: Option<&'a PushConfig>,
     },
     /// To say how a task of its own is.
     Get(&'a RemoteTaskId),
@@ -93,6 +96,7 @@ pub fn request_envelope(delegation_id: &str, task: &str) -> Json {
     let operation = Operation::Send {
         delegation: delegation_id,
         message: &message,
+        push: None,
     };
     // A request of strings can always be written.
     let bytes = json_rpc(&Manner::default(), delegation_id, operation).unwrap_or_default();
@@ -129,7 +133,11 @@ fn json_rpc(
         Operation::Send {
             delegation,
             message,
-        } => enveloped(request_id, method, Sending::of(manner, delegation, message)),
+            push,
+        } => {
+            let sending = Sending::of(manner, delegation, message, push);
+            enveloped(request_id, method, sending)
+        }
         Operation::Get(task) => {
             let asking = Asking {
                 id: &task.0,
@@ -169,9 +177,10 @@ fn rest<'a>(
         Operation::Send {
             delegation,
             message,
+            push,
         } => {
             let verb = if streams { "stream" } else { "send" };
-            let sending = Sending::of(manner, delegation, message);
+            let sending = Sending::of(manner, delegation, message, push);
             let body = Some(serde_json::to_vec(&sending)?);
             (below(base, &[&format!("message:{verb}")]), body)
         }
@@ -230,19 +239,48 @@ struct Cancelling<'a> {
 struct Sending<'a> {
     message: Said<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    configuration: Option<Configuration>,
+    configuration: Option<Configuration<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<&'a str>,
 }
 
-/// Servers differ in their default, so it is always said (a2a.md §4, 9).
-#[derive(Serialize)]
+/// What is asked beside the message, in the words of one version or the other.
+#[derive(Serialize, Default)]
 #[serde(rename_all = "camelCase")]
-enum Configuration {
-    /// 0.3.
-    Blocking(bool),
-    /// 1.0.
-    ReturnImmediately(bool),
+struct Configuration<'a> {
+    /// Servers differ in their default, so it is always said (a2a.md §4, 9).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocking: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    return_immediately: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    push_notification_config: Option<&'a PushConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_push_notification_config: Option<&'a PushConfig>,
+}
+
+impl<'a> Configuration<'a> {
+    /// None when there is nothing to ask.
+    fn of(manner: &Manner, push: Option<&'a PushConfig>) -> Option<Self> {
+        let waits = match manner.delivery {
+            Delivery::Blocking => Some(true),
+            Delivery::NonBlocking => Some(false),
+            Delivery::Streaming => None,
+        };
+        waits.or(push.map(|_| true))?;
+        Some(match manner.version {
+            Protocol::V03 => Self {
+                blocking: waits,
+                push_notification_config: push,
+                ..Self::default()
+            },
+            Protocol::V10 => Self {
+                return_immediately: waits.map(|waits| !waits),
+                task_push_notification_config: push,
+                ..Self::default()
+            },
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -296,15 +334,16 @@ impl Serialize for Metadata<'_> {
 }
 
 impl<'a> Sending<'a> {
-    fn of(manner: &'a Manner, delegation: &'a str, message: &'a Message) -> Self {
+    fn of(
+        manner: &'a Manner,
+        delegation: &'a str,
+        message: &'a Message,
+        push: Option<&'a PushConfig>,
+    ) -> Self {
         let version = manner.version;
-        let configuration = match (manner.delivery, version) {
-            (Delivery::Streaming, _) => None,
-            (waits, Protocol::V03) => Some(Configuration::Blocking(waits == Delivery::Blocking)),
-            (waits, Protocol::V10) => Some(Configuration::ReturnImmediately(
-                waits != Delivery::Blocking,
-            )),
-        };
+        // The task that it goes on with has it already.
+        let push = push.filter(|_| manner.push && !message.goes_on());
+        let configuration = Configuration::of(manner, push);
         let message = match message {
             Message::Task(text) => Said::text(version, delegation, delegation, None, text),
             Message::Input { id, task, text } => {

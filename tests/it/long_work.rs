@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::agent::{Behaviour, FakeAgent, LongWork};
-use crate::support::client::{As, Workspace};
+use crate::support::client::As;
 use crate::support::database::Database;
 use crate::support::eventually;
 use crate::support::history::{Expected, assert_exactly_once, replies};
-use crate::support::server::{Family, SECRET_KEY, Server};
+use crate::support::server::{Family, Server};
 
 crate::on_both_databases!(
     a_task_that_works_for_a_while_is_followed_to_its_end,
@@ -159,44 +159,44 @@ async fn an_answer_after_the_deadline_is_kept_and_changes_nothing(database: Data
     server.assert_invariants().await;
 }
 
-/// What an agent would be offered for a delegation: its path, and its token.
-fn offer(caller: &Workspace, id: &str) -> (String, String) {
-    use baton::domain::{DelegationId, DelegationKey, WorkspaceId};
-    let secrets = baton::secrets::Secrets::obtain(SECRET_KEY, "").expect("a key");
-    let key = DelegationKey {
-        caller: WorkspaceId::parse(&caller.id).expect("an id"),
-        id: DelegationId::from_text(id),
-    };
-    let offer = baton::dispatch::PushOffer::new("http://baton", secrets);
-    let config = offer.config_for(&key).expect("an offer");
-    let path = config.url.strip_prefix("http://baton").expect("a path");
-    (path.to_owned(), config.token)
-}
-
 async fn an_agent_that_says_there_is_news_is_asked_and_not_believed(database: Database) {
     // Nobody would be asked again for half a minute.
-    let server = Server::start(&database, &[("BATON_RETRY_BASE_MS", "3600000")]).await;
+    let mut server = Server::start(&database, &[("BATON_RETRY_BASE_MS", "3600000")]).await;
+    let base = server.api().base();
+    let (_, port) = base.rsplit_once(':').expect("a port");
+    server
+        .restart_with(&[("PORT", port), ("BATON_PUBLIC_URL", &base)])
+        .await;
     let api = server.api();
     let agent = FakeAgent::start(Behaviour::Work(LongWork::until_finished("the end"))).await;
+    agent.show_card(json!({
+        "name": "tells", "url": agent.url(), "protocolVersion": "0.3.0",
+        "preferredTransport": "JSONRPC", "capabilities": {"pushNotifications": true},
+    }));
     let Family { caller, target, .. } = server.family(&agent.url()).await;
     let id = api.delegated(&caller, &target, "go").await;
     api.wait_until_status(&caller, &id, &["in_progress", "received"])
         .await;
-    let (path, token) = offer(&caller, &id);
-    let (other, _) = offer(&target, &id);
-    let tell = async |path: &str, name: &str, token: &str| {
+    let offer = &agent.messages()[0].body["params"]["configuration"]["pushNotificationConfig"];
+    let [url, token] = ["url", "token"].map(|name| offer[name].as_str().expect("an offer"));
+    assert!(url.starts_with(&base) && offer["id"].as_str().is_some_and(|id| !id.is_empty()));
+    let elsewhere = url.replace(&caller.id, &target.id);
+    let tell = async |url: &str, name: &str, token: &str| {
         let lie = r#"{"statusUpdate":{"status":{"state":"TASK_STATE_FAILED"}}}"#;
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]);
         let http = http.build().expect("a client");
-        let request = http.post(format!("{}{path}", api.base())).body(lie);
-        let answer = request.header(name, token).send().await;
+        let request = http.post(url).body(lie).header(name, token);
+        let answer = request.send().await;
         answer.expect("an answer").status().as_u16()
     };
-    assert_eq!(tell(&path, "X-A2A-Notification-Token", "wrong").await, 404);
-    assert_eq!(tell(&other, "X-A2A-Notification-Token", &token).await, 404);
-    assert_eq!(tell(&path, "Authorization", &token).await, 404);
+    assert_eq!(tell(url, "X-A2A-Notification-Token", "wrong").await, 404);
+    assert_eq!(
+        tell(&elsewhere, "X-A2A-Notification-Token", token).await,
+        404
+    );
+    assert_eq!(tell(url, "Authorization", token).await, 404);
     assert_eq!(agent.named_by("tasks/get").len(), 0);
-    assert_eq!(tell(&path, "X-A2A-Notification-Token", &token).await, 204);
+    assert_eq!(tell(url, "X-A2A-Notification-Token", token).await, 204);
     eventually("it is asked", async || {
         (!agent.named_by("tasks/get").is_empty()).then_some(())
     })
@@ -204,8 +204,9 @@ async fn an_agent_that_says_there_is_news_is_asked_and_not_believed(database: Da
     let whole = api.delegation(&caller, &id).await.expect(200);
     assert_ne!(whole.str("status"), "failed", "{}", whole.text);
     agent.finish_work();
-    assert_eq!(tell(&path, "A2A-Notification-Token", &token).await, 204);
+    assert_eq!(tell(url, "A2A-Notification-Token", token).await, 204);
     let ended = api.wait_until_ended(&caller, &id).await;
     assert_eq!(ended["result"], "the end");
-    assert_eq!(tell(&path, "A2A-Notification-Token", &token).await, 204);
+    assert_eq!(tell(url, "A2A-Notification-Token", token).await, 204);
+    assert_eq!(agent.messages().len(), 1);
 }

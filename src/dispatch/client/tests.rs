@@ -39,6 +39,7 @@ fn call(url: &str) -> Call {
         manner: Arc::default(),
         message_id: DelegationId::from_text("d-1"),
         message: Message::Task("do it".into()),
+        push: None,
         credential: None,
         traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
         deadline_in: LONG,

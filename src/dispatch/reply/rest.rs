@@ -59,13 +59,14 @@ pub(in crate::dispatch) fn read_rest_asked(
     }
 }
 
-/// Whether an agent says that it does not know what it was asked for, and so was not given it: a method or a version, or
-/// an address; where the answer was to be a stream, also that.
+/// Whether an agent says that it does not know what it was asked for, and so was not given it: a method, a version, to tell
+/// of its task, or an address; where the answer was to be a stream, also that.
 pub(in crate::dispatch) fn declines(streams: bool, status: u16, body: &[u8]) -> bool {
     let text = repair_json(body);
     let [error] = pick(&text, ["error"]).unwrap_or([None; 1]);
     match (error.and_then(rpc_code), reason(&text).as_deref()) {
-        (Some(-32601 | -32009), _) | (_, Some("VERSION_NOT_SUPPORTED")) => true,
+        (Some(-32601 | -32009 | -32003), _)
+        | (_, Some("VERSION_NOT_SUPPORTED" | "PUSH_NOTIFICATION_NOT_SUPPORTED")) => true,
         (Some(-32004), _) | (_, Some("UNSUPPORTED_OPERATION")) => streams,
         (Some(..0), _) | (_, Some(_)) => false,
         // No word of the protocol: whoever answered knows nothing of it, at this address.

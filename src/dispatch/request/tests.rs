@@ -26,6 +26,7 @@ fn sent(manner: &Manner, message: &Message) -> (String, Value) {
         Operation::Send {
             delegation,
             message,
+            push: None,
         },
     )
 }
@@ -255,4 +256,42 @@ fn the_official_types_read_what_is_written() {
     let cancel: a2a::CancelTaskRequest =
         serde_json::from_value(params(Operation::Cancel(&asked))).unwrap();
     assert_eq!([&*get.id, &*cancel.id], ["t:1/2"; 2]);
+}
+
+#[test]
+fn who_says_that_it_tells_of_its_tasks_is_offered_to() {
+    let push = PushConfig {
+        id: "baton-d-1".to_owned(),
+        url: "https://baton/x".to_owned(),
+        token: "secret".to_owned(),
+    };
+    let offered = json!({"id": "baton-d-1", "url": "https://baton/x", "token": "secret"});
+    for (version, name) in [
+        (Protocol::V03, "pushNotificationConfig"),
+        (Protocol::V10, "taskPushNotificationConfig"),
+    ] {
+        for delivery in [Delivery::NonBlocking, Delivery::Streaming] {
+            let mut manner = manner(version, Binding::JsonRpc, delivery);
+            let configured = |manner: &Manner, message: &Message| {
+                let operation = Operation::Send {
+                    delegation: "d-1",
+                    message,
+                    push: Some(&push),
+                };
+                let (_, body) = written(manner, operation);
+                body["params"]["configuration"][name].clone()
+            };
+            let task = Message::Task("do it".into());
+            assert_eq!(configured(&manner, &task), Value::Null);
+            manner.push = true;
+            assert_eq!(configured(&manner, &task), offered);
+            assert_eq!(configured(&manner, &input()), Value::Null);
+            if version == Protocol::V10 {
+                let config: a2a::TaskPushNotificationConfig =
+                    serde_json::from_value(offered.clone()).unwrap();
+                assert_eq!(config.token.as_deref(), Some("secret"));
+            }
+        }
+    }
+    assert!(!format!("{push:?}").contains("secret"));
 }
