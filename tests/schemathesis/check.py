@@ -296,11 +296,12 @@ def notified(baton, world, delegation):
 
 def replayed(baton, world):
     """A webhook that says it is gone, and is told on all the same."""
-    own = f"/workspaces/{world['scratch']}"
-    for hook in baton.told("GET", f"{own}/webhooks")["webhooks"]:
-        baton.told("DELETE", f"{own}/webhooks/{hook['id']}")
+    told, target = (
+        baton.told("POST", "/workspaces", {"name": name, "parent_id": world["root"]})["id"] for name in ("told", "telling")
+    )
+    own = f"/workspaces/{told}"
     baton.told("POST", f"{own}/webhooks", {"url": world["agent"] + "gone"})
-    record = {"target_id": world["target"], "task": "x", "delegation_id": str(uuid.uuid4())}
+    record = {"target_id": target, "task": "x", "delegation_id": str(uuid.uuid4())}
     baton.told("POST", f"{own}/delegations/record", record)
     baton.told("POST", f"{own}/delegations/{record['delegation_id']}/update", {"status": "failed"})
     for _ in range(100):
