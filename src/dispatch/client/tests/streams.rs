@@ -193,3 +193,24 @@ async fn silence_is_borne_until_the_deadline() {
     );
     assert!(begun.elapsed() >= SHORT && news.len() == 1);
 }
+
+#[tokio::test]
+async fn a_secret_goes_out_with_the_request_and_does_not_come_back() {
+    let agent = agent("", |text| text.replace("done", "you are correct-horse")).await;
+    let credential = Credential::Bearer {
+        token: "correct-horse".to_owned(),
+    };
+    for manner in [streaming(), Arc::default()] {
+        let call = Call {
+            credential: Some(Arc::new(credential.clone())),
+            manner,
+            ..call(&agent.url)
+        };
+        let (called, news) = listened(config(), call).await;
+        let all = format!("{called:?} {news:?}");
+        assert!(
+            !all.contains("horse") && all.contains("*************"),
+            "{all}"
+        );
+    }
+}
