@@ -26,6 +26,8 @@ pub(super) struct Follow {
     is_asking: bool,
     /// Whether there was news while it was asked.
     is_hinted: bool,
+    /// When it was asked last, or learned of.
+    at: Timestamp,
 }
 
 impl DelegationActor {
@@ -66,6 +68,7 @@ impl DelegationActor {
                 next,
                 is_asking: false,
                 is_hinted: false,
+                at: clock::now(),
             });
         }
     }
@@ -104,6 +107,7 @@ impl DelegationActor {
         if let Some(follow) = &mut self.follow {
             follow.next = under_way;
             follow.is_asking = true;
+            follow.at = clock::now();
         }
     }
 
@@ -122,14 +126,20 @@ impl DelegationActor {
         }
     }
 
-    /// Whether a call tells of the task, and did so lately; or may be all that the target has to say to the caller's answer.
+    /// Whether a call tells of the task, and it was heard of lately; or is on its way with the caller's answer.
     fn is_told(&self) -> bool {
-        let (State::Working(working) | State::Stuck(working)) = &self.life.state else {
-            return false;
+        let (heard_at, answers) = match &self.life.state {
+            State::Working(working) | State::Stuck(working) => {
+                (working.heard_at, working.input.is_some())
+            }
+            State::Pending | State::Queued(_) | State::InputRequired(_) | State::Ended(_) => {
+                (Timestamp::default(), false)
+            }
         };
-        let lately = clock::now() < working.heard_at.plus(ASK_CAP);
-        let waits = lately || working.input.is_some();
-        waits && self.runtime.is_calling(&self.terms.key, self.life.attempt)
+        let asked_at = self.follow.as_ref().map(|follow| follow.at);
+        let heard_at = heard_at.max(asked_at.unwrap_or_default());
+        let lately = clock::now() < heard_at.plus(ASK_CAP);
+        (lately || answers) && self.runtime.is_calling(&self.terms.key, self.life.attempt)
     }
 
     /// A call that told of the task is over, and the task is not: it is asked after as if it had just been learned of.
