@@ -20,7 +20,7 @@ use crate::support::server::{Family, Server};
 use crate::support::sized;
 
 crate::on_both_databases!(
-    within Duration::from_mins(6);
+    within std::time::Duration::from_mins(6);
     a_reader_that_changes_transport_at_random_gets_each_reply_once_and_in_order,
 );
 crate::on_both_databases!(a_stream_brings_messages_only_to_those_who_ask);
