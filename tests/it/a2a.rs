@@ -319,7 +319,12 @@ async fn a_client_that_hangs_up_finds_its_task_again(database: Database) {
     drop(client);
     server.kill9();
     server.start_again().await;
+    let path = format!("{}/tasks/{task}:subscribe", endpoint(&target));
+    let mut stream = Raw::connect(server.api()).await;
+    stream.send(&post(&caller, &path, b"")).await;
+    stream.read_until("TASK_STATE_WORKING").await;
     agent.finish_work();
+    stream.read_until("TASK_STATE_COMPLETED").await;
     server.api().wait_until_ended(&caller, &task).await;
     let got = done(at, "GetTask", &json!({"id": task})).await;
     assert_eq!(got["status"]["state"], "TASK_STATE_COMPLETED");
