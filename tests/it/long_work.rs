@@ -159,6 +159,15 @@ async fn an_answer_after_the_deadline_is_kept_and_changes_nothing(database: Data
     server.assert_invariants().await;
 }
 
+/// Tells where it was offered to, and what is answered.
+async fn tell(url: &str, name: &str, token: &str) -> u16 {
+    let lie = r#"{"statusUpdate":{"status":{"state":"TASK_STATE_FAILED"}}}"#;
+    let http = reqwest::Client::builder().no_proxy().tls_certs_only([]);
+    let http = http.build().expect("a client");
+    let answer = http.post(url).body(lie).header(name, token).send().await;
+    answer.expect("an answer").status().as_u16()
+}
+
 async fn an_agent_that_says_there_is_news_is_asked_and_not_believed(database: Database) {
     // Nobody would be asked again for half a minute.
     let mut server = Server::start(&database, &[("BATON_RETRY_BASE_MS", "3600000")]).await;
@@ -179,22 +188,14 @@ async fn an_agent_that_says_there_is_news_is_asked_and_not_believed(database: Da
         .await;
     let offer = &agent.messages()[0].body["params"]["configuration"]["pushNotificationConfig"];
     let [url, token] = ["url", "token"].map(|name| offer[name].as_str().expect("an offer"));
-    assert!(url.starts_with(&base) && offer["id"].as_str().is_some_and(|id| !id.is_empty()));
     let elsewhere = url.replace(&caller.id, &target.id);
-    let tell = async |url: &str, name: &str, token: &str| {
-        let lie = r#"{"statusUpdate":{"status":{"state":"TASK_STATE_FAILED"}}}"#;
-        let http = reqwest::Client::builder().no_proxy().tls_certs_only([]);
-        let http = http.build().expect("a client");
-        let request = http.post(url).body(lie).header(name, token);
-        let answer = request.send().await;
-        answer.expect("an answer").status().as_u16()
-    };
-    assert_eq!(tell(url, "X-A2A-Notification-Token", "wrong").await, 404);
-    assert_eq!(
-        tell(&elsewhere, "X-A2A-Notification-Token", token).await,
-        404
-    );
-    assert_eq!(tell(url, "Authorization", token).await, 404);
+    for (url, name, token) in [
+        (url, "X-A2A-Notification-Token", "wrong"),
+        (&elsewhere, "X-A2A-Notification-Token", token),
+        (url, "Authorization", token),
+    ] {
+        assert_eq!(tell(url, name, token).await, 404);
+    }
     assert_eq!(agent.named_by("tasks/get").len(), 0);
     assert_eq!(tell(url, "X-A2A-Notification-Token", token).await, 204);
     eventually("it is asked", async || {

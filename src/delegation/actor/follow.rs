@@ -144,10 +144,16 @@ impl DelegationActor {
 
     /// A call that told of the task is over, and the task is not: it is asked after as if it had just been learned of.
     pub(super) fn follow_anew(&mut self, context: &mut Context<Self>) {
-        if let Some(follow) = self.follow.take() {
-            context.cancel_future(follow.next);
+        match &mut self.follow {
+            // A question that is under way is as good.
+            Some(follow) if follow.is_asking => follow.asked = 0,
+            _ => {
+                if let Some(follow) = self.follow.take() {
+                    context.cancel_future(follow.next);
+                }
+                self.follow(context);
+            }
         }
-        self.follow(context);
     }
 
     fn ask_again(&mut self, retry_after: Option<Duration>, context: &mut Context<Self>) {
