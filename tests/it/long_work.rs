@@ -168,14 +168,19 @@ async fn tell(url: &str, name: &str, token: &str) -> u16 {
     answer.expect("an answer").status().as_u16()
 }
 
-async fn an_agent_that_says_there_is_news_is_asked_and_not_believed(database: Database) {
+/// A server that agents are offered to tell, at its own address.
+async fn server_that_is_told(database: &Database) -> Server {
     // Nobody would be asked again for half a minute.
-    let mut server = Server::start(&database, &[("BATON_RETRY_BASE_MS", "3600000")]).await;
+    let mut server = Server::start(database, &[("BATON_RETRY_BASE_MS", "3600000")]).await;
     let base = server.api().base();
     let (_, port) = base.rsplit_once(':').expect("a port");
+    let variables = [("PORT", port), ("BATON_PUBLIC_URL", &*base)];
+    server.restart_with(&variables).await;
     server
-        .restart_with(&[("PORT", port), ("BATON_PUBLIC_URL", &base)])
-        .await;
+}
+
+async fn an_agent_that_says_there_is_news_is_asked_and_not_believed(database: Database) {
+    let server = server_that_is_told(&database).await;
     let api = server.api();
     let agent = FakeAgent::start(Behaviour::Work(LongWork::until_finished("the end"))).await;
     agent.show_card(json!({
