@@ -20,13 +20,14 @@ use place::Place;
 use super::beginning::Beginning;
 use super::effects::{Runtime, Way, observe};
 use super::messages::{ActorDown, Finished, Hinted, Persisted, Retire, Task, Tell};
+use super::speech::first;
 use super::supervisor::Supervisor;
 use super::{ActorNumber, Counted, Error, Told};
 use crate::clock;
 use crate::dispatch::request_envelope;
 use crate::domain::{
     Advance, AskOutcome, Decision, Effect, Event, FeedRow, Incarnation, Life, Moment, Outcome,
-    Revision, State, Step, Terms, Timestamp, WaitingFor, advanced_feed, is_news, next_due,
+    Revision, Said, State, Step, Terms, Timestamp, WaitingFor, advanced_feed, is_news, next_due,
     produced_event, request_row, transition,
 };
 use crate::faults::Point;
@@ -270,8 +271,8 @@ impl DelegationActor {
         if polled(&self.life) || !polled(after) {
             return None;
         }
-        let task = self.poll_task.as_ref().map_or("", |task| &task.text);
-        let envelope = request_envelope(&self.terms.key.id.to_string(), task);
+        let task = self.poll_task.clone().unwrap_or_else(|| Said::words(""));
+        let envelope = request_envelope(&self.terms.key.id.to_string(), &first(*task));
         Some(request_row(&self.terms, envelope, self.terms.target?, at))
     }
 

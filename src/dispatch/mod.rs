@@ -31,5 +31,5 @@ pub use credential::Credential;
 pub use guard::{GuardError, TargetGuard};
 pub(crate) use header::is_value;
 pub use push::{PushConfig, PushOffer};
-pub use reply::{News, parse_retry_after, read_asked, read_reply};
+pub use reply::{News, answer_in, parse_retry_after, read_asked, read_reply};
 pub use request::{Message, request_envelope};

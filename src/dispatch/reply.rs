@@ -52,6 +52,18 @@ pub fn read_reply(
     }
 }
 
+/// The text of the answer in a reply that was kept, in an envelope or without; none if it is no answer.
+#[must_use]
+pub fn answer_in(kept: &[u8]) -> Option<Arc<str>> {
+    let text = repair_json(kept);
+    let whole: &RawValue = serde_json::from_str(&text).ok()?;
+    let [result] = pick(&text, ["result"]).ok()?;
+    match result::read_result(result.unwrap_or(whole)) {
+        Outcome::Answered { text } => Some(text),
+        _ => None,
+    }
+}
+
 /// Reads `Retry-After`: seconds, or an HTTP date, which is measured against the answer's own `Date`, so that neither
 /// clock has to be right. `None` for anything else.
 #[must_use]

@@ -91,11 +91,10 @@ pub(super) fn write<'a>(
 
 /// The request as a poll-mode target finds it in its inbox: what it would have been sent.
 #[must_use]
-pub fn request_envelope(delegation_id: &str, task: &str) -> Json {
-    let message = Message::Task(task.into());
+pub fn request_envelope(delegation_id: &str, message: &Message) -> Json {
     let operation = Operation::Send {
         delegation: delegation_id,
-        message: &message,
+        message,
         push: None,
     };
     // A request of strings can always be written.

@@ -43,8 +43,11 @@ pub(crate) async fn post(
 ) -> Result<HttpResponse, ApiError> {
     let (call, body) = taken_in(&request, payload).await?;
     match old_way::Envelope::of(&request, &body)? {
-        Some(envelope) => old_way::answer(&call, envelope).await,
-        None => rpc::answer(&request, call, &body).await,
+        Some(envelope) => {
+            drop(body);
+            old_way::answer(&call, envelope).await
+        }
+        None => rpc::answer(&request, call, body).await,
     }
 }
 
@@ -54,10 +57,11 @@ pub(crate) async fn operation(
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let (call, body) = taken_in(&request, payload).await?;
-    rest::answer(&request, call, &body).await
+    rest::answer(&request, call, body).await
 }
 
-/// Who speaks, and what they sent. What follows may wait for hours, so that the turn is given back here.
+/// Who speaks, and what they sent. It is given back its turn once it has handed over what it sent: what follows may wait for
+/// hours.
 async fn taken_in(
     request: &HttpRequest,
     payload: web::Payload,
@@ -70,7 +74,8 @@ async fn taken_in(
         }
     };
     let max_bytes = call.state.settings.max_body_bytes;
-    let _turn = enter(request, &call.state, call.member.principal)?;
+    call.entered
+        .set(Some(enter(request, &call.state, call.member.principal)?));
     let body = body::read(request, payload, max_bytes).await?;
     Ok((call, body))
 }

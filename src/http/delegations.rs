@@ -78,7 +78,7 @@ pub(crate) async fn hand_over(
     };
     let delegation = NewDelegation {
         terms,
-        idempotency: order.idempotency(),
+        idempotency: order.key,
         task: order.task,
         state: State::Pending,
         retry_of: None,

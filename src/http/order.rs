@@ -17,7 +17,7 @@ pub(crate) struct Order {
     pub(crate) target: WorkspaceId,
     pub(crate) target_as_sent: String,
     pub(crate) task: Arc<str>,
-    key: Option<String>,
+    pub(crate) key: Option<Idempotency>,
     pub(crate) deadline: Option<Duration>,
     pub(crate) redelivery: Redelivery,
     pub(crate) priority: Priority,
@@ -38,11 +38,12 @@ impl Order {
         let deadline = deadline(fields).map_err(invalid)?;
         let redelivery = redelivery(fields).map_err(invalid)?;
         let priority = priority(fields).map_err(invalid)?;
+        let target = target(&target_as_sent)?;
         Ok(Self {
-            target: target(&target_as_sent)?,
+            target,
+            key: key.map(|key| idempotency(&key, target, &task)),
             target_as_sent,
             task: task.into(),
-            key,
             deadline,
             redelivery,
             priority,
@@ -54,7 +55,7 @@ impl Order {
     pub(crate) fn message(
         target: WorkspaceId,
         text: String,
-        key: Option<String>,
+        key: Option<Idempotency>,
         envelope: Envelope,
     ) -> Self {
         Self {
@@ -67,11 +68,6 @@ impl Order {
             priority: Priority::default(),
             envelope: Some(envelope),
         }
-    }
-
-    pub(crate) fn idempotency(&self) -> Option<Idempotency> {
-        let key = self.key.as_deref();
-        key.map(|key| idempotency(key, self.target, &self.task))
     }
 }
 

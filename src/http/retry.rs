@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::admission::admit;
 use super::body::{self, Fields};
@@ -18,7 +18,8 @@ use super::steering::{INVALID_BODY, find, must_be_callers};
 use super::traceparent::traceparent;
 use crate::clock;
 use crate::domain::{
-    DelegationId, DelegationKey, NewDelegation, Origin, State, Status, Terms, WorkspaceId,
+    DelegationId, DelegationKey, Envelope, Json, NewDelegation, Origin, State, Status, Terms,
+    WorkspaceId,
 };
 
 /// What may be different this time.
@@ -69,11 +70,13 @@ pub(crate) async fn retry(
     let target = may_be_repeated(&key, ended.life.status(), ended.terms.target)?;
     admit(&state, key.caller, target).await?;
     let now = clock::now();
+    let id = DelegationId::mint();
+    let envelope = envelope.map(|envelope| renamed(envelope, &id));
     let delegation = NewDelegation {
         terms: Terms {
             key: DelegationKey {
                 caller: key.caller,
-                id: DelegationId::mint(),
+                id,
             },
             origin: Origin::Delegated,
             deadline: now.plus(again.deadline.unwrap_or(state.settings.deadline)),
@@ -88,6 +91,19 @@ pub(crate) async fn retry(
         retry_of: Some(key.id),
     };
     begin(&state, delegation, &target.to_string()).await
+}
+
+/// The message under an id of its own: to a target that knows the first one, it would be a repetition.
+fn renamed(envelope: Envelope, id: &DelegationId) -> Envelope {
+    let message = serde_json::from_str(&envelope.message.0);
+    let Ok(Value::Object(mut members)) = message else {
+        return envelope;
+    };
+    members.insert("messageId".to_owned(), id.to_string().into());
+    Envelope {
+        message: Json::from(&Value::Object(members)),
+        ..envelope
+    }
 }
 
 /// The target of what is to be done again.

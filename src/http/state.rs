@@ -23,6 +23,8 @@ use crate::store::Store;
 pub struct Settings {
     /// Longest request body.
     pub max_body_bytes: usize,
+    /// Where others reach this service; empty when nobody said.
+    pub public_url: Arc<str>,
     /// Default deadline of a delegation.
     pub deadline: Duration,
     /// Requests a minute for each peer address; 0 is off.
@@ -43,6 +45,7 @@ impl From<&Config> for Settings {
         let origins = config.cors_origins.iter().map(|origin| origin.trim());
         Self {
             max_body_bytes: config.max_body_bytes,
+            public_url: config.public_url.trim().into(),
             deadline: config.deadline(),
             rate_limit: config.rate_limit,
             read_connections: usize::try_from(config.read_connections).unwrap_or(1),

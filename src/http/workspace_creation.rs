@@ -265,7 +265,7 @@ fn created(plan: &Plan, id: WorkspaceId, secret: &Secret, request: &HttpRequest)
 }
 
 /// The name under which the client reached this service; a proxy's headers are not trusted.
-fn request_host(request: &HttpRequest) -> String {
+pub(crate) fn request_host(request: &HttpRequest) -> String {
     let header = request.headers().get(actix_web::http::header::HOST);
     let host = header.and_then(|host| host.to_str().ok());
     host.map_or_else(|| request.app_config().host().to_owned(), ToOwned::to_owned)

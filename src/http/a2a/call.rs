@@ -1,18 +1,21 @@
 //! Who speaks to which workspace, and for whom.
 
+use std::cell::Cell;
+
 use actix_web::{HttpRequest, web};
 use serde_json::Value;
 
 use super::problem::{Problem, Trouble};
 use super::task::Seen;
 use crate::auth::Principal;
-use crate::domain::{DelegationId, DelegationKey, Position, WorkspaceId};
+use crate::domain::{DelegationId, DelegationKey, Position, Status, WorkspaceId};
 use crate::events::{Tail, Told};
 use crate::http::error::{ApiError, Door, Fault};
 use crate::http::extract::{self, Member, NO_WORKSPACE};
 use crate::http::middleware::turn;
 use crate::http::state::AppState;
 use crate::http::traceparent::traceparent;
+use crate::http::workspace_creation::request_host;
 use crate::persistence::{Errand, Ticket};
 use crate::store::line;
 
@@ -31,6 +34,8 @@ pub(super) struct Call {
     /// The key against handing one message over twice.
     pub(super) key: Option<String>,
     pub(super) traceparent: Option<Box<str>>,
+    /// Its share of the bodies in memory, until what it sent is handed over.
+    pub(super) entered: Cell<Option<Ticket>>,
 }
 
 impl Call {
@@ -50,6 +55,7 @@ impl Call {
         }
         let workspace = caller(&state, principal, named, target).await?;
         let header = |name| request.headers().get(name)?.to_str().ok();
+        let base = base(request, &state);
         Ok(Self {
             state,
             member: Member {
@@ -57,9 +63,12 @@ impl Call {
                 workspace,
             },
             target,
-            base: base(request),
-            key: header("idempotency-key").map(ToOwned::to_owned),
+            base,
+            key: header("idempotency-key")
+                .filter(|key| !key.is_empty())
+                .map(ToOwned::to_owned),
             traceparent: traceparent(request.headers()),
+            entered: Cell::default(),
         })
     }
 
@@ -87,13 +96,30 @@ impl Call {
         own.ok_or_else(|| Problem::no_such_task(id).into())
     }
 
-    /// The caller's events from now on, or from a place.
+    /// Where that task stands.
+    pub(super) async fn status(&self, id: &str) -> Result<Status, Trouble> {
+        let (key, target) = (self.key_of(id), self.target);
+        let loaded = self
+            .state
+            .store
+            .read(move |reader| reader.load(&key))
+            .await?;
+        let own = loaded.filter(|loaded| loaded.terms.target == Some(target));
+        let own = own.ok_or_else(|| Problem::no_such_task(id))?;
+        Ok(own.life.status())
+    }
+
+    /// The caller's events from now on, or from a place; one that lies in the future is now.
     pub(super) async fn tail(&self, after: Option<Position>) -> Result<Tail, Trouble> {
         let scope = Some(self.member.workspace);
+        let after = match after {
+            None => None,
+            Some(place) => Some(place.min(self.state.outbox.place().await?)),
+        };
         Ok(Tail::follow(&self.state.store, &self.state.events, scope, after).await?)
     }
 
-    /// Until something happens to a task; false when the service goes down before.
+    /// Until a task's state changes, or more is said of it; false when the service goes down before.
     pub(super) async fn news(&self, id: &str, tail: &mut Tail) -> Result<bool, Trouble> {
         loop {
             tokio::select! {
@@ -102,7 +128,7 @@ impl Call {
                     Told::Lagged => return Ok(true),
                     Told::Event(event) => {
                         let payload = event.payload.as_ref().map_or("", |json| &json.0);
-                        if payload_about(payload, id).is_some() {
+                        if event.name.starts_with("DELEGATION_") && payload_about(payload, id).is_some() {
                             return Ok(true);
                         }
                     }
@@ -114,7 +140,9 @@ impl Call {
 
 /// The payload of an event, if it tells of this delegation.
 pub(super) fn payload_about(payload: &str, id: &str) -> Option<Value> {
-    if !payload.contains(id) {
+    // An id that JSON writes otherwise is not found so.
+    let is_plain = !id.contains(|letter: char| letter.is_control() || matches!(letter, '"' | '\\'));
+    if is_plain && !payload.contains(id) {
         return None;
     }
     let payload: Value = serde_json::from_str(payload).ok()?;
@@ -145,8 +173,10 @@ async fn caller(
     }
 }
 
-/// Scheme and host of this server.
-pub(super) fn base(request: &HttpRequest) -> String {
-    let seen = request.connection_info();
-    format!("{}://{}", seen.scheme(), seen.host())
+/// Where clients reach this server: as it was told, or as this one did. A proxy's headers are not trusted.
+pub(super) fn base(request: &HttpRequest, state: &AppState) -> String {
+    match &*state.settings.public_url {
+        "" => format!("http://{}", request_host(request)),
+        url => url.trim_end_matches('/').to_owned(),
+    }
 }

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::call::{Call, base};
 use super::problem::Trouble;
 use crate::domain::{Workspace, WorkspaceId};
+use crate::http::admission::admit;
 use crate::http::error::ApiError;
 use crate::http::extract::{NO_WORKSPACE, PathWorkspace};
 use crate::http::openapi::Limited;
@@ -42,7 +43,7 @@ pub(crate) async fn get(
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
     let workspace = present(&state, path.0).await?;
-    let card = card(&workspace, &base(&request), false);
+    let card = card(&workspace, &base(&request, &state), false);
     Ok(answer(&request, &workspace, &card))
 }
 
@@ -58,7 +59,7 @@ pub(crate) async fn get_old(
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
     let workspace = present(&state, path.0).await?;
-    let card = old(&card(&workspace, &base(&request), false));
+    let card = old(&card(&workspace, &base(&request, &state), false));
     Ok(answer(&request, &workspace, &card))
 }
 
@@ -72,6 +73,9 @@ async fn present(state: &AppState, id: Option<WorkspaceId>) -> Result<Workspace,
 
 /// For whoever may speak to the workspace: with what its agent says of itself.
 pub(super) async fn extended(call: &Call) -> Result<Value, Trouble> {
+    if call.member.workspace != call.target {
+        admit(&call.state, call.member.workspace, call.target).await?;
+    }
     let workspace = present(&call.state, Some(call.target)).await?;
     Ok(card(&workspace, &call.base, true))
 }

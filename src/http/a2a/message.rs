@@ -99,6 +99,16 @@ impl Message {
         self.id("contextId").ok().flatten()
     }
 
+    /// Its own id.
+    pub(super) fn message_id(&self) -> Option<&str> {
+        self.id("messageId").ok().flatten()
+    }
+
+    /// All that it says, for telling it from another.
+    pub(super) fn said(&self) -> String {
+        Value::from(self.parts()).to_string()
+    }
+
     fn parts(&self) -> &[Value] {
         let parts = self.members.get("parts").and_then(Value::as_array);
         parts.map(Vec::as_slice).unwrap_or_default()

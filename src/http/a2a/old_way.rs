@@ -12,11 +12,11 @@ use tokio::time::{Instant, sleep_until};
 use super::call::Call;
 use super::forms;
 use super::message::Message;
-use super::operations::begin;
+use super::operations::hand;
 use super::problem::Trouble;
 use super::rpc::VERSION_HEADER;
 use super::task::{Extent, Seen};
-use crate::domain::{DeliveryMode, Ending, ErrorClass, METHOD_SEND, State};
+use crate::domain::{DeliveryMode, Ending, ErrorClass, METHOD_SEND, State, repair_json};
 use crate::http::answer;
 use crate::http::error::ApiError;
 use crate::http::extract::NO_WORKSPACE;
@@ -40,7 +40,7 @@ impl Envelope {
         if header(VERSION_HEADER).is_some() {
             return Ok(None);
         }
-        let Ok(Value::Object(envelope)) = serde_json::from_slice(body) else {
+        let Ok(Value::Object(envelope)) = serde_json::from_str(&repair_json(body)) else {
             return if names_itself {
                 Err(ApiError::invalid("invalid JSON"))
             } else {
@@ -65,7 +65,9 @@ impl Envelope {
             message: normal(message, minted)?,
             patience: seconds
                 .filter(|seconds| *seconds > 0)
-                .map_or(PATIENCE, Duration::from_secs),
+                .map_or(PATIENCE, |seconds| {
+                    Duration::from_secs(seconds).min(PATIENCE)
+                }),
         }))
     }
 }
@@ -128,7 +130,7 @@ async fn respond(call: &Call, envelope: Envelope) -> Result<HttpResponse, Troubl
     }
     let message = Message::read(&json!({"message": forms::message(&envelope.message)}))?;
     let mut tail = call.tail(None).await?;
-    let id = begin(call, &message).await?;
+    let id = hand(call, message, None).await?;
     if polls {
         let body = json!({"status": "queued", "delivery_mode": "poll", "method": METHOD_SEND});
         return Ok(answer::ok(&body)?);
@@ -152,9 +154,8 @@ async fn respond(call: &Call, envelope: Envelope) -> Result<HttpResponse, Troubl
 }
 
 fn ended_as(id: &Value, seen: &Seen, ending: &Ending) -> Result<HttpResponse, ApiError> {
-    let raw = seen.view.raw_reply.as_deref();
-    let raw = raw.and_then(|raw| serde_json::from_slice::<Value>(raw).ok());
-    let agents = |name: &str| raw.as_ref().and_then(|raw| raw.get(name)).cloned();
+    let raw = seen.raw();
+    let agents = |name: &str| raw.and_then(|raw| raw.get(name)).cloned();
     match ending {
         Ending::Completed { text } => {
             let own = || {

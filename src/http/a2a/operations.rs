@@ -1,5 +1,7 @@
 //! What a client may ask for, whichever binding it asks by (A2A §3.1).
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::call::Call;
@@ -8,13 +10,13 @@ use super::message::{Message, Wishes, history_length, must_be_taken};
 use super::problem::{Kind, Problem, Trouble};
 use super::push::Inline;
 use super::stream::Following;
-use super::task::{Extent, Seen, statuses};
+use super::task::{Extent, Seen, standings};
 use crate::delegation::Applied;
-use crate::domain::{Envelope, Event, Json, Position, Said, Status, Timestamp};
+use crate::domain::{Envelope, Event, Json, Position, Said, Status, Timestamp, sanitize};
 use crate::http::delegations::hand_over;
 use crate::http::error::ApiError;
 use crate::http::extract::NO_WORKSPACE;
-use crate::http::order::Order;
+use crate::http::order::{Order, idempotency};
 use crate::persistence::Errand;
 use crate::store::{Acceptance, HandedFilter};
 
@@ -22,6 +24,10 @@ use crate::store::{Acceptance, HandedFilter};
 const PAGE: i64 = 50;
 /// The most that it may have.
 const PAGE_MAX: i64 = 100;
+/// After how many bytes of answers it ends before.
+const PAGE_BYTES: usize = 8 * 1024 * 1024;
+/// When to come back if an id was taken.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The operations of A2A 1.0 that Baton knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,21 +55,17 @@ pub(super) enum Done {
 pub(super) async fn run(
     call: Call,
     operation: Operation,
-    params: &Value,
+    params: Value,
     old: bool,
     after: Option<Position>,
 ) -> Result<Done, Trouble> {
+    match operation {
+        Operation::Send => return Ok(Done::Response(send(&call, params, old).await?)),
+        Operation::SendStreaming => return stream(call, params, old).await,
+        _ => {}
+    }
+    let params = &params;
     Ok(match operation {
-        Operation::Send => Done::Response(send(&call, params, old).await?),
-        Operation::SendStreaming => {
-            let message = Message::read(params)?;
-            let wishes = Wishes::read(params)?;
-            let push = Inline::of(&call, wishes.push.as_ref(), old).await?;
-            let tail = call.tail(None).await?;
-            let id = hand(&call, &message, push).await?;
-            let extent = Extent::whole(wishes.history);
-            Done::Stream(Box::new(Following::of(call, id, tail, extent).await?))
-        }
         Operation::Subscribe => {
             let id = id(params)?;
             let tail = call.tail(after).await?;
@@ -76,8 +78,24 @@ pub(super) async fn run(
         }
         Operation::List => Done::Other(list(&call, params).await?),
         Operation::Cancel => Done::Task(cancel(&call, &id(params)?).await?),
-        Operation::ExtendedCard => Done::Card(card::extended(&call).await?),
+        Operation::ExtendedCard | Operation::Send | Operation::SendStreaming => {
+            Done::Card(card::extended(&call).await?)
+        }
     })
+}
+
+/// Hands a message over, and follows what becomes of it.
+async fn stream(call: Call, params: Value, old: bool) -> Result<Done, Trouble> {
+    let message = Message::read(&params)?;
+    let wishes = Wishes::read(&params)?;
+    drop(params);
+    let push = Inline::of(&call, wishes.push.as_ref(), old).await?;
+    let tail = call.tail(None).await?;
+    let id = hand(&call, message, push).await?;
+    let extent = Extent::whole(wishes.history);
+    Ok(Done::Stream(Box::new(
+        Following::of(call, id, tail, extent).await?,
+    )))
 }
 
 /// The id of the task that is spoken of.
@@ -90,25 +108,24 @@ fn id(params: &Value) -> Result<String, Problem> {
 
 /// Hands a message over and waits, unless asked not to, until the task rests. A client that hangs up loses nothing: the
 /// task goes on, and its result is in the caller's inbox.
-async fn send(call: &Call, params: &Value, old: bool) -> Result<Value, Trouble> {
-    let message = Message::read(params)?;
-    let wishes = Wishes::read(params)?;
+async fn send(call: &Call, params: Value, old: bool) -> Result<Value, Trouble> {
+    let message = Message::read(&params)?;
+    let wishes = Wishes::read(&params)?;
+    // What waits may wait for hours.
+    drop(params);
     let push = Inline::of(call, wishes.push.as_ref(), old).await?;
     // Interest comes before the message, so that no news falls between the two.
     let mut tail = call.tail(None).await?;
-    let id = hand(call, &message, push).await?;
-    loop {
-        let seen = call.seen(&id).await?;
-        let over = wishes.at_once || rests(seen.status());
-        if over || !call.news(&id, &mut tail).await? {
-            let extent = Extent::whole(wishes.history);
-            let message = seen.message().filter(|_| !wishes.at_once);
-            return Ok(match message {
-                Some(message) => json!({"message": message}),
-                None => json!({"task": seen.task(extent)}),
-            });
-        }
+    let id = hand(call, message, push).await?;
+    if !wishes.at_once {
+        while !rests(call.status(&id).await?) && call.news(&id, &mut tail).await? {}
     }
+    let seen = call.seen(&id).await?;
+    let message = seen.message().filter(|_| !wishes.at_once);
+    Ok(match message {
+        Some(message) => json!({"message": message}),
+        None => json!({"task": seen.task(Extent::whole(wishes.history))}),
+    })
 }
 
 /// Whether nothing more happens before the client does something, if anything at all.
@@ -116,19 +133,32 @@ pub(super) const fn rests(status: Status) -> bool {
     status.is_terminal() || matches!(status, Status::InputRequired)
 }
 
-/// Begins a task with a message, or goes on with the one that it names. Durable when it returns (rule 1).
-async fn hand(call: &Call, message: &Message, push: Option<Inline>) -> Result<String, Trouble> {
-    let id = match message.task() {
-        Some(id) => go_on(call, id, message).await?,
-        None => begin(call, message).await?,
-    };
-    if let Some(push) = push {
-        push.follow(call, &id).await?;
-    }
-    Ok(id)
+/// A task that a message was handed to.
+struct Handed {
+    id: String,
+    /// It was handed over before.
+    before: bool,
 }
 
-pub(super) async fn begin(call: &Call, message: &Message) -> Result<String, Trouble> {
+/// Begins a task with a message, or goes on with the one that it names. Durable when it returns (rule 1).
+pub(super) async fn hand(
+    call: &Call,
+    message: Message,
+    push: Option<Inline>,
+) -> Result<String, Trouble> {
+    let handed = match message.task() {
+        Some(id) => go_on(call, id, &message).await?,
+        None => begin(call, &message).await?,
+    };
+    drop(message);
+    if let Some(push) = push {
+        push.follow(call, &handed.id, handed.before).await?;
+    }
+    call.entered.take();
+    Ok(handed.id)
+}
+
+async fn begin(call: &Call, message: &Message) -> Result<Handed, Trouble> {
     must_be_taken(message, &card::input_modes(call).await?)?;
     let minted = uuid::Uuid::new_v4().to_string();
     let context = message.context().unwrap_or(&minted);
@@ -136,32 +166,39 @@ pub(super) async fn begin(call: &Call, message: &Message) -> Result<String, Trou
         message: Json::from(&message.within(context)),
         context: context.into(),
     };
-    let order = Order::message(call.target, message.text(), call.key.clone(), envelope);
+    let key = call.key.as_deref();
+    let key = key.map(|key| idempotency(key, call.target, &message.said()));
+    let order = Order::message(call.target, message.text(), key, envelope);
     let _turn = call.turn(Errand::Begin)?;
     let traceparent = call.traceparent.clone();
     let handed = hand_over(&call.state, call.member.workspace, order, traceparent).await?;
-    match handed {
-        (id, Acceptance::Created { .. }) | (_, Acceptance::Replayed { id, .. }) => {
-            Ok(id.to_string())
+    let (id, before) = match handed {
+        (id, Acceptance::Created { .. }) => (id, false),
+        (_, Acceptance::Replayed { id, .. }) => (id, true),
+        (_, Acceptance::KeyMismatch) => {
+            let message = "this Idempotency-Key was used before for another message; use a new one";
+            return Err(Problem::new(Kind::Conflict, message).into());
         }
-        (_, Acceptance::KeyMismatch) => Err(Problem::new(
-            Kind::Conflict,
-            "this Idempotency-Key was used before for another message; use a new one",
-        )
-        .into()),
-        (_, Acceptance::IdTaken) => {
-            Err(ApiError::datastore(std::time::Duration::from_secs(1)).into())
-        }
-    }
+        (_, Acceptance::IdTaken) => return Err(ApiError::datastore(AGAIN).into()),
+    };
+    let id = id.to_string();
+    Ok(Handed { id, before })
 }
 
 /// Answers the question that a task waits with.
-async fn go_on(call: &Call, id: &str, message: &Message) -> Result<String, Trouble> {
+async fn go_on(call: &Call, id: &str, message: &Message) -> Result<Handed, Trouble> {
     let seen = call.seen(id).await?;
     let context = seen.context();
     if message.context().is_some_and(|named| named != context) {
         let reason = format!("is not the context of task {id}");
         return Err(Problem::of("message.contextId", reason).into());
+    }
+    let handed = |before| Handed {
+        id: seen.id(),
+        before,
+    };
+    if call.key.is_some() && message.message_id().is_some_and(|id| seen.was_said(id)) {
+        return Ok(handed(true));
     }
     if seen.status().is_terminal() {
         return Err(not_taken(id, seen.status()).into());
@@ -173,7 +210,7 @@ async fn go_on(call: &Call, id: &str, message: &Message) -> Result<String, Troub
     let _turn = call.turn(Errand::Report)?;
     let event = Event::InputGiven { answer };
     match call.state.delegations.apply(call.key_of(id), event).await? {
-        Applied::Moved(_) => Ok(id.to_owned()),
+        Applied::Moved(_) => Ok(handed(false)),
         Applied::NoUse(status) => Err(not_taken(id, status).into()),
         Applied::Repeat(_) | Applied::Ended(_) => Err(not_taken(id, Status::Completed).into()),
         Applied::Unknown => Err(Problem::no_such_task(id).into()),
@@ -220,16 +257,25 @@ async fn list(call: &Call, params: &Value) -> Result<Value, Trouble> {
     let size = filter.limit;
     let read = call.state.store.read(move |reader| {
         let page = reader.handed(&filter)?;
-        let mut tasks = Vec::with_capacity(page.keys.len());
-        for key in &page.keys {
-            tasks.extend(Seen::read(reader, key)?.map(|seen| seen.task(extent)));
+        let (mut tasks, mut bytes, mut last) = (Vec::new(), 0_usize, None);
+        let mut more = page.more;
+        for (place, key) in &page.keys {
+            // Answers may be large: who wants more of them asks for the next page.
+            if bytes > PAGE_BYTES {
+                more = true;
+                break;
+            }
+            let seen = Seen::read(reader, key)?;
+            bytes += seen.as_ref().map_or(0, Seen::bytes);
+            tasks.extend(seen.map(|seen| seen.task(extent)));
+            last = Some(*place);
         }
-        Ok((page, tasks))
+        Ok((page.total, tasks, last.filter(|_| more)))
     });
-    let (page, tasks) = read.await?;
-    let token = page.next.map(|(at, number)| format!("{}:{number}", at.0));
+    let (total, tasks, next) = read.await?;
+    let token = next.map(|(at, number)| format!("{}:{number}", at.0));
     Ok(json!({
-        "tasks": tasks, "nextPageToken": token.unwrap_or_default(), "pageSize": size, "totalSize": page.total,
+        "tasks": tasks, "nextPageToken": token.unwrap_or_default(), "pageSize": size, "totalSize": total,
     }))
 }
 
@@ -242,11 +288,12 @@ fn filter(call: &Call, params: &Value) -> Result<HandedFilter, Problem> {
         let text = params.get(name).and_then(Value::as_str);
         text.filter(|text| !text.is_empty())
     };
-    let statuses = match text("status") {
-        None | Some("TASK_STATE_UNSPECIFIED") => Vec::new(),
-        Some(word) => Some(statuses(word))
-            .filter(|found| !found.is_empty() || word == "TASK_STATE_AUTH_REQUIRED")
-            .ok_or_else(|| Problem::of("status", "is not a state of tasks"))?,
+    let standings = match text("status") {
+        None | Some("TASK_STATE_UNSPECIFIED") => None,
+        Some(word) => {
+            let found = standings(word);
+            Some(found.ok_or_else(|| Problem::of("status", "is not a state of tasks"))?)
+        }
     };
     let after = text("pageToken").map(|token| {
         let place = token.split_once(':').and_then(|(at, number)| {
@@ -261,8 +308,8 @@ fn filter(call: &Call, params: &Value) -> Result<HandedFilter, Problem> {
     Ok(HandedFilter {
         caller: call.member.workspace,
         target: call.target,
-        context: text("contextId").map(ToOwned::to_owned),
-        statuses,
+        context: text("contextId").map(|context| sanitize(context).into_owned()),
+        standings,
         changed_after: changed.transpose()?,
         after: after.transpose()?,
         limit: page_size(params)?,

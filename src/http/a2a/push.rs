@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::call::Call;
 use super::forms;
 use super::problem::{Problem, Trouble};
-use super::task::{Extent, Seen, is_true};
+use super::task::{Extent, Seen, is_true, told_status};
 use crate::domain::{DelegationKey, EventName, Position, Receiver};
 use crate::events::Shown;
 use crate::http::error::ApiError;
@@ -164,7 +164,8 @@ pub(super) struct Inline(NewReceiver);
 const INLINE: &str = "configuration.taskPushNotificationConfig.";
 
 impl Inline {
-    /// Looks at what came with a message before it is handed over; told will be what happens from now on.
+    /// Looks at what came with a message before that is handed over; told will be what happens from now on. Clients send it
+    /// with each message: without a name of its own it makes room for itself.
     pub(super) async fn of(
         call: &Call,
         config: Option<&Value>,
@@ -174,22 +175,28 @@ impl Inline {
             return Ok(None);
         };
         let mut new = wanted(INLINE, config)?;
-        if let Err(blocked) = call.state.outbox.admit(&new.url).await {
-            return Err(refused(INLINE, Error::Url(blocked)));
-        }
-        new.after = Some(call.state.outbox.place().await?);
+        new.config.get_or_insert_with(|| DEFAULT.to_owned());
         new.old_form = old;
+        let outbox = &call.state.outbox;
+        let fit = outbox.examine(&new).await;
+        fit.map_err(|error| refused(INLINE, error))?;
+        new.after = Some(outbox.place().await?);
         Ok(Some(Self(new)))
     }
 
-    /// Tells it of this task.
-    pub(super) async fn follow(self, call: &Call, id: &str) -> Result<(), Trouble> {
+    /// Tells it of this task; of one that was handed over `before`, what happens from now on.
+    pub(super) async fn follow(
+        mut self,
+        call: &Call,
+        id: &str,
+        before: bool,
+    ) -> Result<(), Trouble> {
+        if before {
+            self.0.after = None;
+        }
         let key = call.key_of(id);
-        let made = call
-            .state
-            .outbox
-            .create(key.caller, Some(key.id), self.0)
-            .await;
+        let outbox = &call.state.outbox;
+        let made = outbox.create(key.caller, Some(key.id), self.0).await;
         made.map(drop).map_err(|error| refused(INLINE, error))
     }
 }
@@ -214,27 +221,22 @@ pub(in crate::http) async fn told(
         caller: receiver.workspace,
         id: id.clone(),
     };
-    let Some(seen) = store.read(move |reader| Seen::read(reader, &key)).await? else {
-        return Ok(Vec::new());
-    };
     let payload = event.payload.as_ref();
     let payload: Value = payload
         .and_then(|json| serde_json::from_str(&json.0).ok())
         .unwrap_or_default();
     let response = if ends || receiver.old_form {
-        json!({"task": seen.task(Extent::whole(Some(0)))})
-    } else if name == EventName::TaskArtifact {
-        let artifact = payload.get("artifact").cloned().unwrap_or_default();
-        json!({"artifactUpdate": {
-            "taskId": seen.id(), "contextId": seen.context(), "artifact": artifact,
-            "append": is_true(&payload, "append"), "lastChunk": is_true(&payload, "last_chunk"),
-        }})
+        let seen = store.read(move |reader| Seen::read(reader, &key)).await?;
+        seen.map(|seen| json!({"task": seen.task(Extent::whole(Some(0)))}))
     } else {
-        let place = event.position.unwrap_or(Position(0));
-        let Some(status) = seen.status_then(&payload, place, event.at) else {
-            return Ok(Vec::new());
-        };
-        json!({"statusUpdate": {"taskId": seen.id(), "contextId": seen.context(), "status": status}})
+        // Of a long answer there are many pieces: what they are pieces of is not read for each.
+        let envelope = store.read(move |reader| reader.envelope(&key)).await?;
+        let id = id.to_string();
+        let context = envelope.map_or_else(|| id.clone(), |envelope| envelope.context.into());
+        update(name, &payload, (&id, &context), event)
+    };
+    let Some(response) = response else {
+        return Ok(Vec::new());
     };
     let response = if receiver.old_form {
         forms::old_response(&response, ends)
@@ -242,4 +244,23 @@ pub(in crate::http) async fn told(
         response
     };
     Ok(vec![response.to_string().into()])
+}
+
+/// The update that an event is.
+fn update(
+    name: EventName,
+    payload: &Value,
+    (task, context): (&str, &str),
+    event: &Shown,
+) -> Option<Value> {
+    if name == EventName::TaskArtifact {
+        let artifact = payload.get("artifact")?;
+        let (append, last) = (is_true(payload, "append"), is_true(payload, "last_chunk"));
+        return Some(json!({"artifactUpdate": {
+            "taskId": task, "contextId": context, "artifact": artifact, "append": append, "lastChunk": last,
+        }}));
+    }
+    let place = event.position.unwrap_or(Position(0));
+    let (status, _) = told_status(payload, (task, context), place, event.at)?;
+    Some(json!({"statusUpdate": {"taskId": task, "contextId": context, "status": status}}))
 }

@@ -3,6 +3,7 @@
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
@@ -12,6 +13,7 @@ use super::problem::{Kind, Problem, Trouble};
 use super::push::{self, Push};
 use super::rpc::{last_event_id, must_be_json, version};
 use super::stream::{self, Frame};
+use crate::domain::repair_json;
 use crate::http::error::ApiError;
 use crate::http::extract::Vigil;
 
@@ -66,7 +68,7 @@ fn asked(method: &Method, path: &str) -> Option<Asked> {
 pub(super) async fn answer(
     http: &HttpRequest,
     call: Call,
-    body: &[u8],
+    body: Bytes,
 ) -> Result<HttpResponse, ApiError> {
     match respond(http, call, body).await {
         Ok(response) => Ok(response),
@@ -78,19 +80,20 @@ pub(super) async fn answer(
     }
 }
 
-async fn respond(http: &HttpRequest, call: Call, body: &[u8]) -> Result<HttpResponse, Trouble> {
+async fn respond(http: &HttpRequest, call: Call, body: Bytes) -> Result<HttpResponse, Trouble> {
     version(http)?;
     let path = http.match_info().get("operation").unwrap_or_default();
     let Some(asked) = asked(http.method(), path) else {
         let message = format!("no such operation: {} {path}", http.method());
         return Err(Problem::new(Kind::MethodNotFound, message).into());
     };
-    let params = params(http, body)?;
+    let params = params(http, &body)?;
+    drop(body);
     let vigil = Vigil::over(http, call.member.principal, &call.state);
     let done = match asked {
         Asked::Task(operation, id) => {
             let params = with(params, &[("id", id)]);
-            run(call, operation, &params, false, last_event_id(http)).await?
+            run(call, operation, params, false, last_event_id(http)).await?
         }
         Asked::Push(operation, task, config) => {
             let params = with(params, &[("taskId", Some(task)), ("id", config)]);
@@ -116,7 +119,7 @@ fn params(http: &HttpRequest, body: &[u8]) -> Result<Map<String, Value>, Problem
             .collect());
     }
     must_be_json(http)?;
-    match serde_json::from_slice(body) {
+    match serde_json::from_str(&repair_json(body)) {
         Ok(Value::Object(members)) => Ok(members),
         Ok(_) => Err(Problem::new(
             Kind::InvalidRequest,

@@ -1,6 +1,7 @@
 //! The JSON-RPC binding, in A2A 1.0 and 0.3 (A2A §9; a2a.md §1): the name of a method says which it is.
 
 use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::call::Call;
@@ -11,7 +12,7 @@ use super::operations::{Done, Operation, run};
 use super::problem::{Kind, Problem, Trouble};
 use super::push::{self, Push};
 use super::stream::{self, Frame};
-use crate::domain::Position;
+use crate::domain::{Position, repair_json};
 use crate::http::answer;
 use crate::http::error::ApiError;
 use crate::http::extract::{Query, Vigil};
@@ -97,7 +98,7 @@ pub(super) struct Request {
 /// Reads a request; an error comes with the id that it is answered under.
 pub(super) fn read(body: &[u8]) -> Result<Request, (Value, Problem)> {
     let problem = |id: &Value, kind, message: &str| (id.clone(), Problem::new(kind, message));
-    let whole: Value = serde_json::from_slice(body)
+    let whole: Value = serde_json::from_str(&repair_json(body))
         .map_err(|error| problem(&Value::Null, Kind::Parse, &format!("parse error: {error}")))?;
     let invalid = |id: &Value, message: &str| problem(id, Kind::InvalidRequest, message);
     if !whole.is_object() {
@@ -133,10 +134,13 @@ pub(super) fn read(body: &[u8]) -> Result<Request, (Value, Problem)> {
 pub(super) async fn answer(
     http: &HttpRequest,
     call: Call,
-    body: &[u8],
+    body: Bytes,
 ) -> Result<HttpResponse, ApiError> {
     let request = must_be_json(http).map_err(|problem| (Value::Null, problem));
-    let request = match request.and_then(|()| read(body)) {
+    let request = request.and_then(|()| read(&body));
+    // What waits may wait for hours.
+    drop(body);
+    let request = match request {
         Ok(request) => request,
         Err((id, problem)) => return refused(&id, &problem),
     };

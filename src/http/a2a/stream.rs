@@ -44,8 +44,8 @@ pub(super) struct Following {
     known: i64,
     /// The state that was told last.
     told: &'static str,
-    /// Whether any of what is made was told piece by piece.
-    in_pieces: bool,
+    /// What was taken from the tail and is not heard yet: whoever gives up waiting for what it means loses nothing.
+    pending: Option<Shown>,
     /// Whether the stream ends when the task waits for the client.
     ends_at_rest: bool,
     over: bool,
@@ -60,6 +60,8 @@ impl Following {
         extent: Extent,
     ) -> Result<Self, Trouble> {
         let seen = call.seen(&id).await?;
+        // What was sent is in memory no more.
+        call.entered.take();
         let over = rests(seen.status());
         let first = Frame {
             response: json!({"task": seen.task(extent)}),
@@ -68,13 +70,13 @@ impl Following {
         };
         Ok(Self {
             call,
-            id,
+            id: seen.id(),
             context: seen.context(),
             tail,
             ready: VecDeque::from([first]),
             known: seen.known_up_to(),
             told: state(seen.status(), None),
-            in_pieces: seen.known_up_to() > i64::MIN,
+            pending: None,
             ends_at_rest: true,
             over,
         })
@@ -94,7 +96,7 @@ impl Following {
         Ok(self)
     }
 
-    /// The next answer; none when nothing more comes.
+    /// The next answer; none when nothing more comes. Cancelling it loses nothing.
     pub(super) async fn next(&mut self) -> Result<Option<Frame>, Trouble> {
         loop {
             if let Some(frame) = self.ready.pop_front() {
@@ -103,10 +105,15 @@ impl Following {
             if self.over {
                 return Ok(None);
             }
+            if let Some(event) = self.pending.clone() {
+                self.hear(&event).await?;
+                self.pending = None;
+                continue;
+            }
             tokio::select! {
                 () = self.call.state.stopping.wait() => return Ok(None),
                 told = self.tail.next() => if let Told::Event(event) = told? {
-                    self.hear(&event).await?;
+                    self.pending = Some(event);
                 },
             }
         }
@@ -163,7 +170,6 @@ impl Following {
         if event.position.is_some_and(|place| place.0 <= self.known) {
             return;
         }
-        self.in_pieces = true;
         let artifact = payload.get("artifact").cloned().unwrap_or_default();
         let (append, last) = (is_true(payload, "append"), is_true(payload, "last_chunk"));
         self.show_artifact(event, &artifact, append, last);
@@ -177,8 +183,10 @@ impl Following {
     }
 
     fn hear_end(&mut self, event: &Shown, seen: &Seen) {
-        if !self.in_pieces {
-            for artifact in seen.artifacts() {
+        // Of an answer that was told piece by piece, what differs from the pieces.
+        let told = seen.made_so_far();
+        for artifact in seen.artifacts() {
+            if !told.iter().any(|other| is_same(other, &artifact)) {
                 self.show_artifact(event, &artifact, false, true);
             }
         }
@@ -195,6 +203,13 @@ impl Following {
             is_last,
         });
     }
+}
+
+/// Whether two artifacts are the same, as far as anybody sees.
+fn is_same(one: &Value, other: &Value) -> bool {
+    ["artifactId", "parts"]
+        .iter()
+        .all(|name| one.get(name) == other.get(name))
 }
 
 /// Answers with a stream, each frame as `written` puts it.

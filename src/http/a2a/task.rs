@@ -3,10 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::forms;
+use crate::dispatch::answer_in;
 use crate::domain::{
     DelegationKey, Ending, ErrorClass, EventName, Position, State, Status, Timestamp, WaitingFor,
+    repair_json, sanitize,
 };
-use crate::store::{self, DelegationView, EventView, Reader};
+use crate::store::{self, Classes, DelegationView, EventView, Reader};
 
 /// The most that is shown of what was said and made in the course of a delegation.
 pub(super) const COURSE: i64 = 10_000;
@@ -18,6 +20,8 @@ pub(super) struct Seen {
     message: Option<Value>,
     task: String,
     course: Vec<EventView>,
+    /// What the agent answered, when that is how it ended: a later answer changes nothing (rule 7).
+    raw: Option<Value>,
 }
 
 /// How much of a task is shown.
@@ -53,13 +57,20 @@ impl Seen {
             None => reader.task(key)?.unwrap_or_default().to_string(),
         };
         let message = envelope.as_ref();
+        let raw = raw_ending(&view);
         Ok(Some(Self {
+            raw,
             view,
             message: message.and_then(|envelope| serde_json::from_str(&envelope.message.0).ok()),
             context: envelope.map(|envelope| envelope.context),
             task,
             course,
         }))
+    }
+
+    /// How long the agent's answer is.
+    pub(super) fn bytes(&self) -> usize {
+        self.view.raw_reply.as_ref().map_or(0, Vec::len)
     }
 
     pub(super) fn status(&self) -> Status {
@@ -127,16 +138,6 @@ impl Seen {
         Value::Object(status)
     }
 
-    /// The status that an event of this delegation told.
-    pub(super) fn status_then(
-        &self,
-        payload: &Value,
-        place: Position,
-        at: Timestamp,
-    ) -> Option<Value> {
-        told_status(payload, (&self.id(), &self.context()), place, at).map(|(status, _)| status)
-    }
-
     /// What is said of the present state.
     fn status_message(&self) -> Option<Value> {
         let words: String = match &self.view.loaded.life.state {
@@ -160,8 +161,7 @@ impl Seen {
 
     /// The agent's own last word, when it ended its task with one.
     fn final_message(&self) -> Option<Value> {
-        let task = self.answer()?.task?;
-        let message = task.get("status")?.get("message")?;
+        let message = self.answer()?.task?.get("status")?.get("message")?;
         message.is_object().then(|| self.ours(message))
     }
 
@@ -174,7 +174,7 @@ impl Seen {
             return self.made_so_far();
         };
         let answer = self.answer().unwrap_or_default();
-        let listed = answer.task.as_ref().and_then(|task| task.get("artifacts"));
+        let listed = answer.task.and_then(|task| task.get("artifacts"));
         if let Some(listed) = listed
             .and_then(Value::as_array)
             .filter(|all| !all.is_empty())
@@ -193,7 +193,7 @@ impl Seen {
     }
 
     /// The chunks that were streamed, put together.
-    fn made_so_far(&self) -> Vec<Value> {
+    pub(super) fn made_so_far(&self) -> Vec<Value> {
         let mut made: Vec<Value> = Vec::new();
         for event in &self.course {
             let Some(payload) = payload_of(event, EventName::TaskArtifact) else {
@@ -214,9 +214,19 @@ impl Seen {
         made
     }
 
-    /// What the agent answered, if it was A2A and is kept.
-    fn answer(&self) -> Option<Answer> {
-        Answer::read(self.view.raw_reply.as_deref()?)
+    /// The agent's own answer, if it ended the task.
+    pub(super) const fn raw(&self) -> Option<&Value> {
+        self.raw.as_ref()
+    }
+
+    fn answer(&self) -> Option<Answer<'_>> {
+        Answer::read(self.raw()?)
+    }
+
+    /// Whether the caller said something under this id.
+    pub(super) fn was_said(&self, message_id: &str) -> bool {
+        let mut history = self.history().into_iter();
+        history.any(|said| said.get("messageId").and_then(Value::as_str) == Some(message_id))
     }
 
     /// The message that the agent answered with instead of a task.
@@ -269,18 +279,34 @@ impl Seen {
     }
 }
 
+/// The agent's reply, if it is what a delegation ended with.
+fn raw_ending(view: &DelegationView) -> Option<Value> {
+    let State::Ended(ended) = &view.loaded.life.state else {
+        return None;
+    };
+    let raw = view.raw_reply.as_deref()?;
+    match &ended.ending {
+        Ending::Completed { text } => {
+            let answered = answer_in(raw)?;
+            (sanitize(&answered) == sanitize(text)).then_some(())?;
+        }
+        Ending::Failed { .. } => {}
+        Ending::Cancelled { .. } => return None,
+    }
+    serde_json::from_str(&repair_json(raw)).ok()
+}
+
 /// What an agent answered.
 #[derive(Default)]
-struct Answer {
-    task: Option<Value>,
+struct Answer<'a> {
+    task: Option<&'a Value>,
     message: Option<Value>,
 }
 
-impl Answer {
-    /// The answer in these bytes; wrapped or not, JSON-RPC or not.
-    fn read(raw: &[u8]) -> Option<Self> {
-        let whole: Value = serde_json::from_slice(raw).ok()?;
-        let result = whole.get("result").unwrap_or(&whole);
+impl<'a> Answer<'a> {
+    /// The answer; wrapped or not, JSON-RPC or not.
+    fn read(whole: &'a Value) -> Option<Self> {
+        let result = whole.get("result").unwrap_or(whole);
         let (task, message) = (result.get("task"), result.get("message"));
         let kind = result.get("kind").and_then(Value::as_str);
         Some(match (kind, task, message) {
@@ -293,9 +319,9 @@ impl Answer {
         })
     }
 
-    fn of_task(task: &Value) -> Self {
+    const fn of_task(task: &'a Value) -> Self {
         Self {
-            task: Some(task.clone()),
+            task: Some(task),
             message: None,
         }
     }
@@ -383,15 +409,23 @@ pub(super) fn told_status(
     Some((shown, words.is_some()))
 }
 
-/// The statuses that a state stands for, to look tasks up by it.
-pub(super) fn statuses(state_word: &str) -> Vec<Status> {
+/// How a delegation may stand whose task is in this state, and why it failed if it did; none for a word that is no state.
+pub(super) fn standings(state_word: &str) -> Option<Vec<(Status, Classes)>> {
+    const OTHERS: &[&str] = &["rejected", "cancelled_by_target"];
     let all = Status::ALL.iter().copied();
-    match state_word {
-        "TASK_STATE_REJECTED" => vec![Status::Failed],
-        _ => all
-            .filter(|status| state(*status, None) == state_word)
-            .collect(),
-    }
+    let plain = |status: &Status| *status != Status::Failed && state(*status, None) == state_word;
+    let mut found: Vec<_> = all
+        .filter(plain)
+        .map(|status| (status, Classes::Any))
+        .collect();
+    let failed = match state_word {
+        "TASK_STATE_FAILED" => Some(Classes::But(OTHERS)),
+        "TASK_STATE_REJECTED" => Some(Classes::Only("rejected")),
+        "TASK_STATE_CANCELED" => Some(Classes::Only("cancelled_by_target")),
+        _ => None,
+    };
+    found.extend(failed.map(|classes| (Status::Failed, classes)));
+    (!found.is_empty() || state_word == "TASK_STATE_AUTH_REQUIRED").then_some(found)
 }
 
 /// Why a task is not worked on.

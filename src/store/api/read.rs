@@ -133,8 +133,8 @@ pub struct HandedFilter {
     pub target: WorkspaceId,
     /// Only those of this context.
     pub context: Option<String>,
-    /// Only these; all when empty.
-    pub statuses: Vec<Status>,
+    /// Only those that stand so; all with none.
+    pub standings: Option<Vec<(Status, Classes)>>,
     /// Only those that have changed at this instant or later.
     pub changed_after: Option<Timestamp>,
     /// Only those after this place of the list.
@@ -143,13 +143,35 @@ pub struct HandedFilter {
     pub limit: i64,
 }
 
+/// Why those failed that are meant, by the classes of errors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Classes {
+    /// For any reason, or for none.
+    Any,
+    /// For this one.
+    Only(&'static str),
+    /// For any but these.
+    But(&'static [&'static str]),
+}
+
+impl Classes {
+    /// Whether this one is meant.
+    pub(crate) fn mean(self, class: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(one) => class == one,
+            Self::But(others) => !others.contains(&class),
+        }
+    }
+}
+
 /// A page of the delegations between two workspaces, the last changed first.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Handed {
-    /// Which.
-    pub keys: Vec<DelegationKey>,
-    /// The place of the last one, if more follow.
-    pub next: Option<(Timestamp, Position)>,
+    /// Which, each with its place in the list.
+    pub keys: Vec<((Timestamp, Position), DelegationKey)>,
+    /// Whether more follow.
+    pub more: bool,
     /// How many there are on all pages.
     pub total: i64,
 }

@@ -12,7 +12,7 @@ macro_rules! read_tasks {
             use crate::store::rows::EventRead;
             use crate::store::schema::{delegations, structure_events};
             use crate::store::types::{Id, Ts};
-            use crate::store::{Error, EventView, HANDED_MAX, Handed, HandedFilter};
+            use crate::store::{Classes, Error, EventView, HANDED_MAX, Handed, HandedFilter};
 
             pub(in crate::store) fn said(
                 conn: &mut $Conn,
@@ -68,27 +68,34 @@ macro_rules! read_tasks {
                 filter: &HandedFilter,
             ) -> Result<Handed, Error> {
                 use delegations::{
-                    callee_id, caller_id, context_id, delegation_id, number, status, updated_at,
+                    callee_id, caller_id, context_id, delegation_id, error_class, number, status,
+                    updated_at,
                 };
                 let mut query = delegations::table
                     .filter(caller_id.eq(Id(filter.caller.0)))
                     .filter(callee_id.eq(Id(filter.target.0)))
                     .order(number.desc())
                     .limit(HANDED_MAX)
-                    .select((number, updated_at, delegation_id, status))
+                    .select((number, updated_at, delegation_id, status, error_class))
                     .into_boxed::<$Db>();
                 if let Some(context) = &filter.context {
                     query = query.filter(context_id.eq(context));
                 }
-                let rows: Vec<(i64, Ts, String, String)> = query.load(conn)?;
+                type Row = (i64, Ts, String, String, Option<String>);
+                let rows: Vec<Row> = query.load(conn)?;
                 let mut found = Vec::with_capacity(rows.len());
-                for (place, at, id, text) in rows {
+                for (place, at, id, text, class) in rows {
                     let stands = word("status", &text, Status::parse)?;
-                    found.push(((at.into(), Position(place)), stands, id));
+                    found.push(((at.into(), Position(place)), stands, class, id));
                 }
-                found.retain(|(place, stands, _)| {
+                found.retain(|(place, stands, class, _)| {
+                    let class = class.as_deref().unwrap_or_default();
+                    let meant = |standings: &Vec<(Status, Classes)>| {
+                        let mut meant = standings.iter();
+                        meant.any(|(status, classes)| status == stands && classes.mean(class))
+                    };
                     filter.changed_after.is_none_or(|after| place.0 >= after)
-                        && (filter.statuses.is_empty() || filter.statuses.contains(stands))
+                        && filter.standings.as_ref().is_none_or(meant)
                 });
                 found.sort_unstable_by(|one, other| other.0.cmp(&one.0));
                 let total = i64::try_from(found.len()).unwrap_or(i64::MAX);
@@ -98,14 +105,14 @@ macro_rules! read_tasks {
                 let limit = usize::try_from(filter.limit).unwrap_or(0);
                 let more = found.len() > limit;
                 found.truncate(limit);
-                let next = found.last().map(|(place, ..)| *place).filter(|_| more);
-                let key = |(_, _, id): (_, _, String)| DelegationKey {
-                    caller: filter.caller,
-                    id: DelegationId::from_text(&id),
+                let key = |(place, _, _, id): (_, _, _, String)| {
+                    let id = DelegationId::from_text(&id);
+                    let caller = filter.caller;
+                    (place, DelegationKey { caller, id })
                 };
                 Ok(Handed {
                     keys: found.into_iter().map(key).collect(),
-                    next,
+                    more,
                     total,
                 })
             }
