@@ -53,6 +53,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub type Rendering<'a> =
     Pin<Box<dyn Future<Output = Result<Vec<Bytes>, store::Error>> + Send + 'a>>;
 
+/// What is made of a new receiver before it is stored: its name, and its secrets if it has any.
+type Prepared = (Box<str>, Option<Box<[u8]>>);
+
 /// Says what receivers are told.
 pub trait Render: Send + Sync + 'static {
     /// What to tell this receiver of this event; nothing, if that is no news for it.
@@ -224,10 +227,8 @@ impl Outbox {
         new: NewReceiver,
     ) -> Result<Receiver, Error> {
         let settings = &self.0.settings;
-        let (config, keys) = new.checked()?;
-        self.admit(&new.url).await?;
         let id = ReceiverId::mint();
-        let sealed = keys.seal(&settings.secrets, id)?;
+        let (config, sealed) = self.prepared(&new, id).await?;
         let mut course = Course::from(match new.after {
             Some(place) => place,
             None => self.place().await?,
@@ -262,6 +263,23 @@ impl Outbox {
             self.0.take_on(vec![Head::of(&receiver)]);
         }
         Ok(receiver)
+    }
+
+    /// Refuses whom [`Outbox::create`] would refuse for its own sake, before anything is done that it is to be told of.
+    /// Nothing is written.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn examine(&self, new: &NewReceiver) -> Result<(), Error> {
+        self.prepared(new, ReceiverId::mint()).await.map(drop)
+    }
+
+    /// Its name, and its secrets as they are stored.
+    async fn prepared(&self, new: &NewReceiver, id: ReceiverId) -> Result<Prepared, Error> {
+        let (config, keys) = new.checked()?;
+        self.admit(&new.url).await?;
+        let sealed = keys.seal(&self.0.settings.secrets, id)?;
+        Ok((config, sealed))
     }
 
     /// Whether somebody may listen there. A name that has no address now may have one when there is something to tell: it

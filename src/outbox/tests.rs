@@ -257,6 +257,10 @@ async fn a_delegations_receiver_is_told_of_it_alone_until_its_end() {
         url: "http://10.0.0.1/".to_owned(),
         ..new
     };
+    assert!(matches!(
+        house.outbox.examine(&bad).await,
+        Err(Error::Url(_))
+    ));
     let refused = house.outbox.create(house.owner, None, bad).await;
     assert!(matches!(refused, Err(Error::Url(_))));
 }
@@ -317,6 +321,10 @@ async fn there_are_only_so_many_and_one_of_the_same_name_makes_room() {
         .create(house.owner, id(), new(Some(&"x".repeat(257))))
         .await;
     assert!(matches!(long, Err(Error::Unfit("id"))));
+    let long = house.outbox.examine(&new(Some(&"x".repeat(257)))).await;
+    assert!(matches!(long, Err(Error::Unfit("id"))));
+    house.outbox.examine(&new(None)).await.unwrap();
+    assert_eq!(house.of("d").await.len(), RECEIVERS, "nothing is written");
     let stranger = house
         .outbox
         .create(WorkspaceId::mint(), None, new(None))
