@@ -2,7 +2,7 @@
 
 #![expect(missing_docs, reason = "criterion's macro makes undocumented items")]
 
-use baton::dispatch::request_envelope;
+use baton::dispatch::{Message, request_envelope};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 #[path = "kit/writes.rs"]
@@ -31,6 +31,7 @@ fn serialisation(criterion: &mut Criterion) {
         let task = "x".repeat(length.try_into().unwrap_or(usize::MAX));
         group.throughput(Throughput::Bytes(length.into()));
         group.bench_function(format!("{length} bytes"), |bencher| {
+            let task = Message::Task((*task).into());
             bencher.iter(|| request_envelope("01980000-0000-7000-8000-000000000000", &task));
         });
     }

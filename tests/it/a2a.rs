@@ -1,5 +1,6 @@
 //! A workspace as an A2A agent: a message is a delegation, its task tells how it goes, in both versions and bindings.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::support::agent::{Behaviour, FakeAgent, LongWork};
@@ -59,7 +60,30 @@ async fn ask(at: &At<'_>, method: &str, params: &Value) -> Value {
 pub(crate) async fn done(at: &At<'_>, method: &str, params: &Value) -> Value {
     let answer = ask(at, method, params).await;
     assert!(answer.get("error").is_none(), "{method}: {answer}");
+    must_be_official(method, &answer["result"]);
     answer["result"].clone()
+}
+
+/// What is said can be read by the official types.
+pub(crate) fn official<T: DeserializeOwned>(said: &Value) {
+    let read: Result<T, _> = serde_json::from_value(said.clone());
+    assert!(read.is_ok(), "{:?}: {said:#}", read.err());
+}
+
+fn must_be_official(method: &str, result: &Value) {
+    match method {
+        "SendMessage" => official::<::a2a::SendMessageResponse>(result),
+        "GetTask" | "CancelTask" => official::<::a2a::Task>(result),
+        "ListTasks" => official::<::a2a::ListTasksResponse>(result),
+        "GetExtendedAgentCard" => official::<::a2a::AgentCard>(result),
+        "CreateTaskPushNotificationConfig" | "GetTaskPushNotificationConfig" => {
+            official::<::a2a::TaskPushNotificationConfig>(result);
+        }
+        "ListTaskPushNotificationConfigs" => {
+            official::<::a2a::ListTaskPushNotificationConfigsResponse>(result);
+        }
+        _ => {}
+    }
 }
 
 /// Asks, and requires an error: its code, and the reason in its details.
@@ -280,6 +304,12 @@ async fn a_task_is_streamed_and_subscribed_to(database: Database) {
         also.contains("artifactUpdate") && !also.contains("jsonrpc"),
         "{also}"
     );
+    for event in events(&(begun + &rest_of_it)) {
+        official::<::a2a::StreamResponse>(&event["result"]);
+    }
+    for event in events(&also) {
+        official::<::a2a::StreamResponse>(&event);
+    }
     let refusal = refused(at, "SubscribeToTask", &json!({"id": task})).await;
     assert_eq!(refusal.0, -32004);
     server.assert_invariants().await;

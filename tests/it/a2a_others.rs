@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::a2a::{FLAG, done, endpoint, own, refused, request, rest};
+use crate::a2a::{FLAG, done, endpoint, official, own, refused, request, rest};
 use crate::support::agent::{Behaviour, FakeAgent};
 use crate::support::client::As;
 use crate::support::database::Database;
@@ -118,6 +118,7 @@ async fn a_card_says_how_to_speak(database: Database) {
     let at = &(&server, &caller, &target);
     let path = format!("{}/.well-known/agent-card.json", endpoint(&target));
     let card = server.api().get(As::Nobody, &path).await.expect(200);
+    official::<::a2a::AgentCard>(&card.body);
     let url = format!("{}{}", server.api().base(), endpoint(&target));
     assert_eq!(card.body["supportedInterfaces"][0]["url"], url);
     assert!(card.body.get("url").is_none(), "nothing of 0.3");

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::a2a::{FLAG, done, endpoint, message, refused};
+use crate::a2a::{FLAG, done, endpoint, message, official, refused};
 use crate::support::agent::{Behaviour, FakeAgent, LongWork};
 use crate::support::database::Database;
 use crate::support::hook::Hook;
@@ -48,6 +48,9 @@ async fn a_task_is_told_in_order_through_a_kill(database: Database) {
     assert_eq!(last["task"]["id"], task);
     assert_eq!(last["task"]["artifacts"][0]["parts"][0]["text"], "the end");
     let taken = hook.taken();
+    for told in &taken {
+        official::<::a2a::StreamResponse>(&told.body);
+    }
     let first = taken.first().expect("a notification");
     assert_eq!(first.header("authorization"), Some("Bearer c-1"));
     assert_eq!(first.header("x-a2a-notification-token"), Some("t-1"));

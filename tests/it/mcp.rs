@@ -17,6 +17,7 @@ use crate::support::server::{Family, Server};
 use crate::support::{PATIENCE, eventually};
 
 crate::on_both_databases!(
+    the_page_about_mcp_does_what_it_says,
     a_client_is_greeted_and_told_what_there_is,
     a_task_is_delegated_and_its_reply_read,
     a_client_that_knows_tasks_follows_one,
@@ -25,6 +26,30 @@ crate::on_both_databases!(
     what_makes_no_sense_is_refused_in_the_protocols_words,
     a_local_client_is_joined_by_the_bridge,
 );
+
+const PAGE: &str = include_str!("../../docs/MCP.md");
+
+async fn the_page_about_mcp_does_what_it_says(database: Database) {
+    let agent = FakeAgent::start(Behaviour::Echo).await;
+    let server = Server::start(&database, &[]).await;
+    let Family { caller, target, .. } = server.family(&agent.url()).await;
+    let (_, script) = PAGE.split_once("```sh\n").expect("commands");
+    let (script, _) = script.split_once("```").expect("their end");
+    let output = Command::new("sh")
+        .args(["-eu", "-c", script])
+        .env("BATON_URL", server.api().base())
+        .env("ID", &caller.id)
+        .env("TARGET", &target.id)
+        .env("TOKEN", &caller.token)
+        .output()
+        .await
+        .expect("sh");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}");
+    for word in ["wait_for_message", "echo: count to three", "last_acked_seq"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
 
 fn request(id: u32, method: &str, params: &Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})

@@ -188,7 +188,7 @@ async fn respond(
             run(
                 call,
                 operation,
-                &params,
+                params,
                 form == Form::Old,
                 last_event_id(http),
             )

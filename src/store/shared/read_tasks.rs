@@ -63,6 +63,9 @@ macro_rules! read_tasks {
                 Ok(events.into_iter().map(EventView::from).collect())
             }
 
+            /// Place, time of the last change, id, status, and why it failed.
+            type HandedRow = (i64, Ts, String, String, Option<String>);
+
             pub(in crate::store) fn handed(
                 conn: &mut $Conn,
                 filter: &HandedFilter,
@@ -81,8 +84,7 @@ macro_rules! read_tasks {
                 if let Some(context) = &filter.context {
                     query = query.filter(context_id.eq(context));
                 }
-                type Row = (i64, Ts, String, String, Option<String>);
-                let rows: Vec<Row> = query.load(conn)?;
+                let rows: Vec<HandedRow> = query.load(conn)?;
                 let mut found = Vec::with_capacity(rows.len());
                 for (place, at, id, text, class) in rows {
                     let stands = word("status", &text, Status::parse)?;
@@ -92,7 +94,7 @@ macro_rules! read_tasks {
                     let class = class.as_deref().unwrap_or_default();
                     let meant = |standings: &Vec<(Status, Classes)>| {
                         let mut meant = standings.iter();
-                        meant.any(|(status, classes)| status == stands && classes.mean(class))
+                        meant.any(|(word, classes)| word == stands && classes.mean(class))
                     };
                     filter.changed_after.is_none_or(|after| place.0 >= after)
                         && filter.standings.as_ref().is_none_or(meant)
