@@ -260,12 +260,12 @@ async fn a_question_is_answered_in_the_same_task(database: Database) {
     server.assert_invariants().await;
 }
 
-/// What came in a stream, up to a word.
+/// The whole events of what came in a stream.
 fn events(text: &str) -> Vec<Value> {
-    let lines = text.lines().filter_map(|line| line.strip_prefix("data: "));
-    lines
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect()
+    let (whole, _) = text.rsplit_once("\n\n").expect("an event");
+    let lines = whole.lines().filter_map(|line| line.strip_prefix("data: "));
+    let read = |line| serde_json::from_str(line).expect("JSON");
+    lines.map(read).collect()
 }
 
 async fn a_task_is_streamed_and_subscribed_to(database: Database) {
