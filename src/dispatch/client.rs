@@ -253,7 +253,7 @@ impl A2aClient {
         }
         match self.post(asking).await {
             Ok(reply) => {
-                let declined = reply.declines(false);
+                let declined = reply.declines(false, &request_id);
                 let called = self.read_message(reply, manner.binding, request_id);
                 (called.await, declined)
             }
@@ -379,11 +379,11 @@ impl AskCall {
 
 impl Reply {
     /// Whether the agent did not know what it was asked for.
-    fn declines(&self, streams: bool) -> bool {
+    fn declines(&self, streams: bool, request_id: &str) -> bool {
         match &self.received {
             Received::Whole(body) => {
                 // Nobody says no at such length.
-                body.len() < LARGE_REPLY_BYTES && declines(streams, self.status, body)
+                body.len() < LARGE_REPLY_BYTES && declines(streams, self.status, body, request_id)
             }
             Received::Cut(..) | Received::TooLarge => false,
         }

@@ -70,7 +70,7 @@ impl A2aClient {
             let received = self.take_in(&mut opened, limit, total).await;
             self.over(outgoing, opened, received).masked(credential)
         };
-        let declined = reply.declines(true);
+        let declined = reply.declines(true, &request_id);
         let called = self.read_message(reply, binding, request_id);
         (called.await, declined)
     }

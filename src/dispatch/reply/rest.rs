@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::{is_queued, nothing_learnt, read_error, read_reply, result, rpc_code, rpc_error_text};
+use super::{
+    is_foreign, is_queued, nothing_learnt, read_error, read_reply, result, rpc_code, rpc_error_text,
+};
 use crate::dispatch::wire::{each, is_object, members, pick, string};
 use crate::domain::{AskOutcome, Outcome, RemoteTaskId, repair_json};
 
@@ -60,10 +62,24 @@ pub(in crate::dispatch) fn read_rest_asked(
 }
 
 /// Whether an agent says that it does not know what it was asked for, and so was not given it: a method, a version, to tell
-/// of its task, or an address; where the answer was to be a stream, also that.
-pub(in crate::dispatch) fn declines(streams: bool, status: u16, body: &[u8]) -> bool {
+/// of its task, or an address; where the answer was to be a stream, also that. An error that answers another request, or
+/// stands beside a result or an acknowledgement, says nothing of the kind.
+pub(in crate::dispatch) fn declines(
+    streams: bool,
+    status: u16,
+    body: &[u8],
+    request_id: &str,
+) -> bool {
     let text = repair_json(body);
-    let [error] = pick(&text, ["error"]).unwrap_or([None; 1]);
+    let wanted = [
+        "id", "error", "queued", "status", "result", "task", "message",
+    ];
+    let [id, error, queued, word, result, task, message] = pick(&text, wanted).unwrap_or([None; 7]);
+    let ours = id.and_then(string).as_deref() == Some(request_id);
+    let answers = result.or(task).is_some() || message.is_some_and(is_object);
+    if answers || is_foreign(id, ours) || is_queued(queued, word) {
+        return false;
+    }
     match (error.and_then(rpc_code), reason(&text).as_deref()) {
         (Some(-32601 | -32009 | -32003), _)
         | (_, Some("VERSION_NOT_SUPPORTED" | "PUSH_NOTIFICATION_NOT_SUPPORTED")) => true,
@@ -178,6 +194,11 @@ mod tests {
     #[test]
     fn only_who_knows_nothing_of_it_declines() {
         let rpc = |code: i64| json!({"id": "r-1", "error": {"code": code, "message": "m"}});
+        let beside = |code: i64, member: &str, value: Value| {
+            let mut body = rpc(code);
+            body[member] = value;
+            body
+        };
         for (status, body, whole, stream) in [
             (200, rpc(-32601), true, true),
             (400, rpc(-32009), true, true),
@@ -192,15 +213,22 @@ mod tests {
             (400, error(400, "VERSION_NOT_SUPPORTED"), true, true),
             (404, error(404, "TASK_NOT_FOUND"), false, false),
             (200, json!({"result": {}}), false, false),
+            (404, json!({"queued": true}), false, false),
+            (200, beside(-32601, "id", json!(null)), true, true),
+            (200, beside(-32601, "id", json!("other")), false, false),
+            (200, beside(-32601, "queued", json!(true)), false, false),
+            (200, beside(-32601, "status", json!("queued")), false, false),
+            (200, beside(-32601, "result", json!({})), false, false),
+            (200, beside(-32601, "task", json!({})), false, false),
         ] {
             let text = body.to_string();
             assert_eq!(
-                declines(false, status, text.as_bytes()),
+                declines(false, status, text.as_bytes(), "r-1"),
                 whole,
                 "{status} {text}"
             );
             assert_eq!(
-                declines(true, status, text.as_bytes()),
+                declines(true, status, text.as_bytes(), "r-1"),
                 stream,
                 "{status} {text}"
             );
