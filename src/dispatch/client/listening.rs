@@ -119,12 +119,13 @@ impl A2aClient {
             }
             tokio::select! {
                 biased;
+                // First: there may always be something to read.
+                () = &mut total => break "the deadline passed".to_owned(),
                 read = connection.read() => match read {
                     Ok(0) => break "the connection was closed".to_owned(),
                     Ok(_) => {}
                     Err(error) => break error.to_string(),
                 },
-                () = &mut total => break "the deadline passed".to_owned(),
             }
         };
         if let Some(data) = events.last() {

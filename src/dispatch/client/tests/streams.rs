@@ -195,6 +195,29 @@ async fn silence_is_borne_until_the_deadline() {
 }
 
 #[tokio::test]
+async fn no_flood_of_comments_outlives_the_deadline() {
+    let agent = Agent::start(|mut peer| async move {
+        peer.request().await;
+        peer.write(&format!("{HEAD}\r\n")).await;
+        let comments = ":\n".repeat(1 << 16);
+        // Until it is hung up on.
+        while peer.stream.write_all(comments.as_bytes()).await.is_ok() {}
+    })
+    .await;
+    let brief = Call {
+        deadline_in: SHORT,
+        ..streamed(&agent.url)
+    };
+    let listened = tokio::time::timeout(LONG, listened(config(), brief)).await;
+    let (called, news) = listened.unwrap();
+    assert!(
+        is_unknown(&called.outcome, ErrorClass::Truncated),
+        "{called:?}"
+    );
+    assert_eq!(news, []);
+}
+
+#[tokio::test]
 async fn a_secret_goes_out_with_the_request_and_does_not_come_back() {
     let agent = agent("", |text| text.replace("done", "you are correct-horse")).await;
     let credential = Credential::Bearer {
