@@ -40,8 +40,8 @@ pub(in crate::dispatch) struct Telling {
     context: Option<String>,
     status: Option<Box<RawValue>>,
     artifacts: Vec<Artifact>,
-    /// Where the task stood when that was told last.
-    told: Option<WorkPhase>,
+    /// Where the task stood when that was told last, and under which name.
+    told: Option<(Option<RemoteTaskId>, WorkPhase)>,
     end: Option<End>,
 }
 
@@ -184,17 +184,25 @@ impl Telling {
             return Vec::new();
         };
         let asks = matches!(phase, WorkPhase::InputRequired { .. });
-        let mut news = Vec::new();
-        if self.told.as_ref() != Some(&phase) {
-            let task = self.task.as_deref().map(|id| RemoteTaskId(id.into()));
-            self.told = Some(phase.clone());
-            news.push(News::Stands(task, phase));
-        }
+        let mut news = Vec::from_iter(self.standing(phase));
         news.extend(says(status.and_then(said).filter(|_| !asks)));
         if news.is_empty() {
             news.push(News::Lives);
         }
         news
+    }
+
+    /// Where it stands, if that is new. Of work without a name nothing can be learned once the stream breaks: it must not
+    /// look as if more were to come.
+    fn standing(&mut self, phase: WorkPhase) -> Option<News> {
+        let task = self.task.as_deref().map(|id| RemoteTaskId(id.into()));
+        let standing = Some((task.clone(), phase.clone()));
+        if self.told == standing {
+            return None;
+        }
+        self.told = standing;
+        let counts = task.is_some() || matches!(phase, WorkPhase::InputRequired { .. });
+        counts.then_some(News::Stands(task, phase))
     }
 
     fn artifact(&mut self, update: &RawValue) -> Vec<News> {
@@ -228,12 +236,9 @@ impl Telling {
             None => self.artifacts.push(artifact),
         }
         // Whoever makes something has the task, even if it did not say so.
-        let mut news = Vec::new();
-        if self.told.is_none() {
-            self.told = Some(WorkPhase::Working);
-            let task = self.task.as_deref().map(|id| RemoteTaskId(id.into()));
-            news.push(News::Stands(task, WorkPhase::Working));
-        }
+        let told = self.told.as_ref();
+        let phase = told.map_or(WorkPhase::Working, |(_, phase)| phase.clone());
+        let mut news = Vec::from_iter(self.standing(phase));
         news.push(made);
         news
     }

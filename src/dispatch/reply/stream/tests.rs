@@ -209,6 +209,23 @@ fn an_error_is_an_answer_only_where_no_task_is_known() {
 }
 
 #[test]
+fn work_without_a_name_gives_only_signs_of_life_until_it_has_one() {
+    let mut nameless = status("TASK_STATE_WORKING");
+    nameless["statusUpdate"]["taskId"].take();
+    let mut asks = nameless.clone();
+    asks["statusUpdate"]["status"]["state"] = json!("TASK_STATE_INPUT_REQUIRED");
+    asks["statusUpdate"]["status"]["message"] = json!({"parts": [{"text": "which?"}]});
+    let mut telling = telling();
+    let news = hear(&mut telling, [nameless.clone(), nameless, asks]);
+    let text = "which?".into();
+    let question = News::Stands(None, WorkPhase::InputRequired { text });
+    assert_eq!(news, [News::Lives, News::Lives, question]);
+    let news = hear(&mut telling, [status("TASK_STATE_WORKING")]);
+    assert_eq!(news, [stands(WorkPhase::Working)]);
+    assert!(matches!(telling.ended("cut"), Told::Open(_)));
+}
+
+#[test]
 fn a_question_is_told_once_and_not_before_its_answer_arrived() {
     let asks = |text: &str| {
         let mut asks = status("TASK_STATE_INPUT_REQUIRED");
@@ -259,7 +276,7 @@ fn what_is_shown_the_official_types_read() {
         &mut telling,
         [json!({"kind": "artifact-update", "artifact": odd})],
     );
-    let [_, News::Made(product)] = &news[..] else {
+    let [News::Made(product)] = &news[..] else {
         panic!("{news:?}")
     };
     let artifact: a2a::Artifact = serde_json::from_str(&product.artifact.0).unwrap();
