@@ -129,6 +129,12 @@ pub(super) fn words(message: Option<&RawValue>) -> Option<String> {
     text.filter(|text| !text.trim().is_empty())
 }
 
+/// Whether a status completes its task, and does not say with what.
+pub(super) fn completes_with_nothing(status: Option<&RawValue>) -> bool {
+    let (state, message) = standing(status);
+    state == "completed" && matches!(completed(None, message), Outcome::Malformed { .. })
+}
+
 fn completed(artifacts: Option<&RawValue>, message: Option<&RawValue>) -> Outcome {
     let mut lists = Vec::new();
     let mut any_artifact = false;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::result::{is_by_user, phase, said, task_id, words};
+use super::result::{completes_with_nothing, is_by_user, phase, said, task_id, words};
 use super::{is_foreign, rpc_code};
 use crate::dispatch::parts::Artifact;
 use crate::dispatch::wire::{each, is_object, members, pick, string};
@@ -52,7 +52,7 @@ enum End {
     Task,
     /// This is the answer, as it was sent.
     Whole(Bytes),
-    /// The agent broke off, and says why.
+    /// The agent broke off, or said less than there is, and this is how.
     Broken(String),
 }
 
@@ -180,16 +180,27 @@ impl Telling {
     fn stands(&mut self, status: Option<&RawValue>) -> Vec<News> {
         self.status = status.map(ToOwned::to_owned);
         let Some(phase) = phase(status) else {
-            self.end = Some(End::Task);
-            return Vec::new();
+            return self.over(status);
         };
         let asks = matches!(phase, WorkPhase::InputRequired { .. });
-        let mut news = Vec::from_iter(self.standing(phase));
+        let mut news: Vec<News> = self.standing(phase).into_iter().collect();
         news.extend(says(status.and_then(said).filter(|_| !asks)));
         if news.is_empty() {
             news.push(News::Lives);
         }
         news
+    }
+
+    /// The task is over. One that was completed with nothing may have more to show to who asks after it.
+    fn over(&mut self, status: Option<&RawValue>) -> Vec<News> {
+        if self.task.is_none() || !self.artifacts.is_empty() || !completes_with_nothing(status) {
+            self.end = Some(End::Task);
+            return Vec::new();
+        }
+        self.end = Some(End::Broken(
+            "the agent completed its task, and its stream did not say with what".to_owned(),
+        ));
+        self.standing(WorkPhase::Working).into_iter().collect()
     }
 
     /// Where it stands, if that is new. Of work without a name nothing can be learned once the stream breaks: it must not
@@ -238,7 +249,7 @@ impl Telling {
         // Whoever makes something has the task, even if it did not say so.
         let told = self.told.as_ref();
         let phase = told.map_or(WorkPhase::Working, |(_, phase)| phase.clone());
-        let mut news = Vec::from_iter(self.standing(phase));
+        let mut news: Vec<News> = self.standing(phase).into_iter().collect();
         news.push(made);
         news
     }

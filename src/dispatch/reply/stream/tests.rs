@@ -226,6 +226,32 @@ fn work_without_a_name_gives_only_signs_of_life_until_it_has_one() {
 }
 
 #[test]
+fn a_task_that_is_completed_with_nothing_is_left_to_be_asked_after() {
+    let done = || status("TASK_STATE_COMPLETED");
+    for before in [vec![], vec![status("TASK_STATE_WORKING")]] {
+        let mut telling = telling();
+        let news = hear(&mut telling, before.into_iter().chain([done()]));
+        assert_eq!(news, [stands(WorkPhase::Working)]);
+        assert!(telling.is_over() && matches!(telling.ended(""), Told::Open(_)));
+    }
+    // Without a name nobody can ask; and an answer may be anywhere.
+    let mut nameless = done();
+    nameless["statusUpdate"]["taskId"].take();
+    let mut says = done();
+    says["statusUpdate"]["status"]["message"] = json!({"parts": [{"text": "done"}]});
+    let empty = |outcome: Outcome| matches!(outcome, Outcome::Malformed { .. });
+    for (results, is_empty) in [
+        (vec![nameless], true),
+        (vec![says], false),
+        (vec![piece("a", "done", false), done()], false),
+    ] {
+        let mut telling = telling();
+        hear(&mut telling, results);
+        assert_eq!(empty(outcome(telling).0), is_empty);
+    }
+}
+
+#[test]
 fn a_question_is_told_once_and_not_before_its_answer_arrived() {
     let asks = |text: &str| {
         let mut asks = status("TASK_STATE_INPUT_REQUIRED");
