@@ -19,6 +19,8 @@ pub struct Manner {
     pub(super) binding: Binding,
     pub(super) tenant: Option<Box<str>>,
     pub(super) delivery: Delivery,
+    /// Whether nothing could be learned of the agent for now, so that it may have to be spoken to in another way.
+    pub(super) guessed: bool,
     /// Whether the agent says that it sends notifications.
     pub push: bool,
     /// Whether the agent says that it drops a repeated messageId.
@@ -59,6 +61,7 @@ impl Manner {
             } else {
                 Delivery::NonBlocking
             },
+            guessed: false,
             push: card.push,
             deduplicates: card.deduplicates,
         })

@@ -203,7 +203,12 @@ impl A2aClient {
             traceparent: call.traceparent.as_deref(),
             deadline_in: call.deadline_in,
         });
+        let guessed = call.manner.guessed;
         posted.then(move |posted| match posted {
+            Ok(reply) if guessed && reply.declines(false, &request_id.to_string()) => {
+                let why = "its card cannot be had, and it does not know a message without";
+                Either::Right(ready(Called::without_reply(not_delivered(why))))
+            }
             Ok(reply) => Either::Left(self.read_message(reply, binding, request_id.to_string())),
             Err(outcome) => Either::Right(ready(Called::without_reply(outcome))),
         })

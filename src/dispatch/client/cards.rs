@@ -1,7 +1,8 @@
 //! What each agent's card says of how it wants to be spoken to, fetched when it is called for the first time and then kept.
 //!
-//! Not to get a card is never a failure: without one an agent is spoken to as if nothing were known of it. A card that was
-//! had counts until there is a newer one, so that an agent that is too busy to show it is not spoken to in another way.
+//! Not to get a card is never a failure: without one an agent is spoken to as if nothing were known of it. If it does not
+//! know that, and its card could not be had only for now, then it was not given the message. A card that was had counts
+//! until there is a newer one, so that an agent that is too busy to show it is not spoken to in another way.
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,6 +35,14 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// How an agent is spoken to that has no card.
 static PLAIN: LazyLock<Arc<Manner>> = LazyLock::new(Arc::default);
+
+/// How one is spoken to whose card cannot be had for now.
+static GUESSED: LazyLock<Arc<Manner>> = LazyLock::new(|| {
+    Arc::new(Manner {
+        guessed: true,
+        ..Manner::default()
+    })
+});
 
 /// The cards of agents, by the agents' addresses.
 #[derive(Clone)]
@@ -134,6 +143,7 @@ impl A2aClient {
         let (look, place) = looked.unwrap_or((Look::Unclear, None));
         let now = Instant::now();
         let kept = before.as_ref().and_then(|known| known.manner.clone());
+        let guessed = || Some(Arc::clone(&GUESSED));
         let kept_place = before.and_then(|known| known.place);
         let (manner, place, fresh, result) = match look {
             Look::Found(manner, etag, fresh) => {
@@ -141,8 +151,8 @@ impl A2aClient {
                 (manner.map(Arc::new).or(kept), place, fresh, "found")
             }
             Look::Nothing => (None, None, FRESH, "none"),
-            Look::Unclear => (kept, kept_place, AGAIN, "unclear"),
-            Look::Away => (kept, kept_place, Duration::ZERO, "away"),
+            Look::Unclear => (kept.or_else(guessed), kept_place, AGAIN, "unclear"),
+            Look::Away => (kept.or_else(guessed), kept_place, Duration::ZERO, "away"),
         };
         metrics::counter!("baton_cards_total", "result" => result).increment(1);
         let known = Known {

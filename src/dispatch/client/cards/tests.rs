@@ -121,7 +121,7 @@ async fn that_there_is_none_is_known_too() {
     let (base, heads) = serving(vec![]).await;
     let (client, url) = (client(), base.into());
     for _ in 0..3 {
-        assert!(client.manner(&url, None).await.is_plain());
+        assert_eq!(*client.manner(&url, None).await, Manner::default());
     }
     assert_eq!(paths(&heads).len(), 2);
 }
@@ -203,7 +203,8 @@ async fn an_agent_that_is_away_is_looked_for_again() {
     let address = closed.local_addr().unwrap();
     drop(closed);
     let (client, url): (_, Arc<str>) = (client(), format!("http://{address}").into());
-    assert!(client.manner(&url, None).await.is_plain());
+    let manner = client.manner(&url, None).await;
+    assert!(manner.is_plain() && manner.guessed);
     let known = client.cards.0.get(&*url).unwrap().known().unwrap();
     assert!(known.until <= Instant::now());
     // What may not be called is not looked at either.

@@ -235,3 +235,32 @@ async fn half_a_body_is_truncated_after_success_and_an_error_after_an_error() {
         );
     }
 }
+
+#[tokio::test]
+async fn who_declines_a_manner_that_was_guessed_was_not_given_the_message() {
+    for (status, code, is_declined) in [
+        ("200 OK", -32601, true),
+        ("404 Not Found", -32009, true),
+        ("200 OK", -32603, false),
+    ] {
+        let agent = Agent::start(move |mut peer| async move {
+            let (_, body) = peer.request().await;
+            let error = serde_json::json!({"id": body["id"], "error": {"code": code}});
+            peer.respond(status, &error.to_string()).await;
+        })
+        .await;
+        for guessed in [true, false] {
+            let manner = Arc::new(Manner {
+                guessed,
+                ..Manner::default()
+            });
+            let call = Call {
+                manner,
+                ..call(&agent.url)
+            };
+            let outcome = A2aClient::new(config()).sent(call).await.outcome;
+            let again = matches!(outcome, Outcome::NotDelivered { .. });
+            assert_eq!(again, guessed && is_declined, "{outcome:?}");
+        }
+    }
+}
