@@ -1,8 +1,9 @@
 //! How a target is spoken to, by what its card says. Pure.
 //!
 //! A card never decides whom Baton speaks to, only how: an address in it counts only where it leads to the same scheme,
-//! host and port as the target's own. So nothing that is meant for the target goes elsewhere, and a card that was
-//! written on another machine (`localhost`) does no harm.
+//! host and port as the target's own; and where the card is not below that, but the origin's, only to the target's own
+//! address or below it, because agents may share an origin. So nothing that is meant for the target goes elsewhere, and a
+//! card that was written on another machine (`localhost`) does no harm.
 
 use std::path::Path;
 
@@ -40,16 +41,19 @@ pub(super) enum Delivery {
 }
 
 impl Manner {
-    /// How to speak to the agent at `own` by its card; none if the card does not say, or only what Baton does not speak.
-    pub(super) fn by(card: &Card, own: &Url) -> Option<Self> {
+    /// How to speak to the agent at `own` by the card that was found at `place`; none if the card does not say, or only what
+    /// Baton does not speak.
+    pub(super) fn by(card: &Card, own: &Url, place: &Url) -> Option<Self> {
+        let is_own = is_below(place, own);
         let interfaces = card.interfaces.iter().map(|interface| {
             let url = Url::parse(&interface.url).ok();
-            (interface, url.filter(|url| is_within(url, own)))
+            let leads = |url: &Url| is_within(url, own) && (is_own || is_below(url, own));
+            (interface, url.filter(leads))
         });
         // Where it is said truly first, then in which words; of equals the card's first.
         let (best, url) =
             interfaces.min_by_key(|(interface, url)| (url.is_none(), rank(interface)))?;
-        let own_is_card = is_card(own);
+        let (own_is_card, names_own) = (is_card(own), url.is_some());
         let url = url.or_else(|| own_is_card.then(|| moved(&best.url, own)).flatten());
         Some(Self {
             url: url.map(|url| String::from(url).into()),
@@ -63,7 +67,8 @@ impl Manner {
             },
             guessed: false,
             push: card.push,
-            deduplicates: card.deduplicates,
+            // Another agent may have promised that.
+            deduplicates: card.deduplicates && (is_own || names_own),
         })
     }
 
@@ -119,6 +124,12 @@ fn is_within(url: &Url, own: &Url) -> bool {
     bare && url.origin() == own.origin()
 }
 
+/// Whether a place at the target's own origin is its address, or below that.
+fn is_below(place: &Url, own: &Url) -> bool {
+    let rest = place.path().strip_prefix(own.path().trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// The same place at the target's own origin.
 fn moved(url: &str, own: &Url) -> Option<Url> {
     let url = Url::parse(url).ok()?;
@@ -134,9 +145,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::domain::IDEMPOTENT_MESSAGE_ID;
 
     fn by(own: &str, card: &Value) -> Option<Manner> {
-        Manner::by(&Card::read(&card.to_string()), &Url::parse(own).unwrap())
+        let own = Url::parse(own).unwrap();
+        Manner::by(&Card::read(&card.to_string()), &own, &own)
     }
 
     fn interface(url: &str, binding: &str, version: &str) -> Value {
@@ -217,6 +230,32 @@ mod tests {
             by("http://a/", &mixed),
             Some(is(Some("http://a/rest"), V10, Rest))
         );
+    }
+
+    #[test]
+    fn the_card_of_an_origin_leads_to_no_other_agent_there() {
+        let place = Url::parse("http://a/.well-known/agent-card.json").unwrap();
+        for (own, url, leads) in [
+            ("/agents/b", "/agents/a", false),
+            ("/agents/b", "/agents/bc", false),
+            ("/agents/b", "/agents/b/../a", false),
+            ("/agents/b", "/", false),
+            ("/agents/b", "/agents/b", true),
+            ("/agents/b/", "/agents/b", true),
+            ("/agents/b", "/agents/b/v1", true),
+            ("/", "/rpc", true),
+        ] {
+            let url = format!("http://a{url}");
+            let mut card = of(&[interface(&url, "JSONRPC", "1.0")]);
+            card["capabilities"] = json!({"extensions": [{"uri": IDEMPOTENT_MESSAGE_ID}]});
+            let own = Url::parse(&format!("http://a{own}")).unwrap();
+            let manner = Manner::by(&Card::read(&card.to_string()), &own, &place).unwrap();
+            let expected = Manner {
+                deduplicates: leads,
+                ..is(leads.then_some(&*url), Protocol::V10, Binding::JsonRpc)
+            };
+            assert_eq!(manner, expected, "{own} {url}");
+        }
     }
 
     #[test]

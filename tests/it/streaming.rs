@@ -399,7 +399,7 @@ async fn an_agent_is_spoken_to_over_http_alone(database: Database) {
     agent.show(CARD, card(&at_home, "HTTP+JSON", true));
     let server = Server::start(&database, &[SOON]).await;
     // What is below the address is looked at first, then what is below the origin.
-    let Family { caller, target, .. } = server.family(&agent.at("/x")).await;
+    let Family { caller, target, .. } = server.family(&at_home).await;
     let id = server.api().delegated(&caller, &target, "long").await;
     ends(&server, &caller, &id, Expected::Completed("over http")).await;
     let requests = agent.requests();

@@ -110,7 +110,7 @@ impl A2aClient {
     pub async fn manner(&self, url: &Arc<str>, registered: Option<&Card>) -> Arc<Manner> {
         if let Some(card) = registered
             && let Ok(own) = Url::parse(url)
-            && let Some(manner) = Manner::by(card, &own)
+            && let Some(manner) = Manner::by(card, &own, &own)
         {
             return Arc::new(manner);
         }
@@ -221,7 +221,7 @@ impl A2aClient {
                 Look::Found(None, name, fresh)
             }
             (200, _, Received::Whole(body)) => {
-                let manner = Manner::by(&Card::read(&repair_json(&body)), own);
+                let manner = Manner::by(&Card::read(&repair_json(&body)), own, place);
                 manner.map_or(Look::Nothing, |manner| {
                     Look::Found(Some(manner), name, fresh)
                 })
