@@ -31,7 +31,9 @@ use super::reply::{
     News, Telling, declines, nothing_learnt, read_asked, read_reply, read_rest, read_rest_asked,
 };
 use super::request::{Message, Operation, write};
-use crate::domain::{AskOutcome, Binding, DelegationId, ErrorClass, Outcome, RemoteTaskId};
+use crate::domain::{
+    AskOutcome, Binding, DelegationId, ErrorClass, Outcome, RemoteTaskId, WorkPhase,
+};
 use crate::faults::Faults;
 
 mod answer;
@@ -260,7 +262,11 @@ impl A2aClient {
             Ok(reply) => {
                 let declined = reply.declines(false, &request_id);
                 let called = self.read_message(reply, manner.binding, request_id);
-                (called.await, declined)
+                let mut called = called.await;
+                if manner.delivery == Delivery::NonBlocking && still_asks(&called, &call.message) {
+                    called.outcome = Outcome::TargetQueued;
+                }
+                (called, declined)
             }
             Err(outcome) => (Called::without_reply(outcome), false),
         }
@@ -393,6 +399,17 @@ impl Reply {
             Received::Cut(..) | Received::TooLarge => false,
         }
     }
+}
+
+/// Whether an agent that does not wait answers an answer with the question: how its task stood before, or a new one, which
+/// asking after the task will tell. That the answer arrived is all that is known.
+fn still_asks(called: &Called, message: &Message) -> bool {
+    let Outcome::NonFinal { task, phase } = &called.outcome else {
+        return false;
+    };
+    matches!(phase, WorkPhase::InputRequired { .. })
+        && task.is_some()
+        && task.as_ref() == message.task()
 }
 
 fn blocked_address(why: &str) -> Outcome {

@@ -39,6 +39,14 @@ pub enum Message {
 }
 
 impl Message {
+    /// The target's task that it goes on with, if that has a name.
+    pub(super) const fn task(&self) -> Option<&RemoteTaskId> {
+        match self {
+            Self::Task(_) => None,
+            Self::Input { task, .. } | Self::Whole { task, .. } => task.as_ref(),
+        }
+    }
+
     /// Whether it goes on with a task that the target has.
     pub(super) const fn goes_on(&self) -> bool {
         match self {

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 use super::*;
-use crate::domain::{DelegationId, WorkPhase};
+use crate::domain::DelegationId;
 
 mod delivery;
 mod kept;

@@ -167,3 +167,39 @@ async fn an_input_goes_on_with_the_task_under_an_id_of_its_own() {
         Outcome::Answered { text }
     );
 }
+
+#[tokio::test]
+async fn the_question_in_answer_to_an_input_is_no_new_one_where_nobody_waits() {
+    let agent = Agent::start(|mut peer| async move {
+        let (_, body) = peer.request().await;
+        let task = json!({"id": "t:1", "status": {"state": "TASK_STATE_INPUT_REQUIRED"}});
+        let result = json!({"id": body["id"], "result": {"task": task}});
+        peer.respond("200 OK", &result.to_string()).await;
+    })
+    .await;
+    let input = |name: &str| Message::Input {
+        id: "input-1".into(),
+        task: Some(RemoteTaskId(name.into())),
+        text: "the blue one".into(),
+    };
+    for (delivery, message, is_word) in [
+        (Delivery::NonBlocking, input("t:1"), false),
+        (Delivery::NonBlocking, input("t:2"), true),
+        (Delivery::NonBlocking, Message::Task("do it".into()), true),
+        (Delivery::Blocking, input("t:1"), true),
+    ] {
+        let manner = Arc::new(Manner {
+            delivery,
+            ..Manner::default()
+        });
+        let call = Call {
+            manner,
+            message,
+            ..call(&agent.url)
+        };
+        let outcome = A2aClient::new(config()).sent(call).await.outcome;
+        let asks = matches!(outcome, Outcome::NonFinal { .. });
+        assert_eq!(asks, is_word, "{outcome:?}");
+        assert!(asks || outcome == Outcome::TargetQueued);
+    }
+}
