@@ -395,11 +395,10 @@ async fn an_agent_is_spoken_to_over_http_alone(database: Database) {
         }
     }
     let agent = ScriptedAgent::start(takes).await;
-    let at_home = agent.at("/rest");
-    agent.show(CARD, card(&at_home, "HTTP+JSON", true));
+    agent.show(CARD, card(&agent.at("/rest"), "HTTP+JSON", true));
     let server = Server::start(&database, &[SOON]).await;
     // What is below the address is looked at first, then what is below the origin.
-    let Family { caller, target, .. } = server.family(&at_home).await;
+    let Family { caller, target, .. } = server.family(&agent.at("/rest")).await;
     let id = server.api().delegated(&caller, &target, "long").await;
     ends(&server, &caller, &id, Expected::Completed("over http")).await;
     let requests = agent.requests();
