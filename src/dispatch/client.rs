@@ -51,7 +51,7 @@ mod stop;
 use body::Received;
 use cards::Cards;
 use dial::Tls;
-use exchange::{Asking, Reply};
+use exchange::{Asking, Reply, masked};
 pub use notice::Notice;
 use pool::Pool;
 
@@ -333,28 +333,30 @@ impl A2aClient {
             status,
             retry_after,
             received,
+            credential,
         } = reply;
         let success = (200..=299).contains(&status);
-        let read = move |body: &[u8]| read(status, retry_after, body);
+        let masked = move |body: Bytes| masked(body, credential.as_ref());
+        let read = move |body: Bytes| (read(status, retry_after, &body), body);
         let (outcome, raw) = match received {
-            Received::Whole(body) if body.len() < LARGE_REPLY_BYTES => (read(&body), body),
+            Received::Whole(body) if body.len() < LARGE_REPLY_BYTES => read(masked(body)),
             Received::Whole(body) => {
-                let raw = body.clone();
                 // It is never closed.
                 let _turn = self.reading.acquire().await;
-                let reading = tokio::task::spawn_blocking(move || read(&body));
-                let outcome = reading.await.unwrap_or_else(|error| {
+                let reading = tokio::task::spawn_blocking(move || read(masked(body)));
+                reading.await.unwrap_or_else(|error| {
                     let why = format!("the reply was not read: {error}");
-                    unread(unknown(ErrorClass::OutcomeUnknown, &why))
-                });
-                (outcome, raw)
+                    let outcome = unread(unknown(ErrorClass::OutcomeUnknown, &why));
+                    (outcome, Bytes::new())
+                })
             }
             // An error is an error, however much of its text arrived.
-            Received::Cut(body, _) if !success => (read(&body), body),
-            Received::TooLarge if !success => (read(b""), Bytes::new()),
+            Received::Cut(body, _) if !success => read(masked(body)),
+            Received::TooLarge if !success => read(Bytes::new()),
             Received::Cut(body, why) => {
                 let why = format!("the response broke off after {} bytes: {why}", body.len());
-                (unread(unknown(ErrorClass::Truncated, &why)), body)
+                let outcome = unread(unknown(ErrorClass::Truncated, &why));
+                (outcome, masked(body))
             }
             Received::TooLarge => {
                 let limit = self.config.max_reply_bytes;

@@ -19,17 +19,6 @@ pub(super) enum Received {
     TooLarge,
 }
 
-impl Received {
-    /// Changes what arrived.
-    pub(super) fn map(self, change: impl FnOnce(Bytes) -> Bytes) -> Self {
-        match self {
-            Self::Whole(body) => Self::Whole(change(body)),
-            Self::Cut(body, why) => Self::Cut(change(body), why),
-            Self::TooLarge => Self::TooLarge,
-        }
-    }
-}
-
 /// Reads the body, for as long as each piece comes within `idle`, until `total`, and up to `limit` bytes.
 pub(super) async fn receive(
     connection: &mut Connection,

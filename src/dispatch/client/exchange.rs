@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::{Either, ready};
 use tokio::time::{Sleep, sleep, timeout};
 
@@ -39,15 +40,15 @@ pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) retry_after: Option<Duration>,
     pub(super) received: Received,
+    /// What is to be masked in it.
+    pub(super) credential: Option<Arc<Credential>>,
 }
 
-impl Reply {
-    /// Without the secret that the request carried, should the agent say it again.
-    pub(super) fn masked(mut self, credential: Option<&Credential>) -> Self {
-        if let Some(credential) = credential {
-            self.received = self.received.map(|body| credential.mask(body));
-        }
-        self
+/// What an agent said, without the secret that the request carried, should it say that again.
+pub(super) fn masked(body: Bytes, credential: Option<&Arc<Credential>>) -> Bytes {
+    match credential {
+        Some(credential) => credential.mask(body),
+        None => body,
     }
 }
 
@@ -85,7 +86,10 @@ impl A2aClient {
             let limit = self.config.max_reply_bytes;
             let received = self.take_in(&mut opened, limit, total).await;
             let reply = self.over(outgoing, opened, received);
-            Ok(reply.masked(credential.as_deref()))
+            Ok(Reply {
+                credential,
+                ..reply
+            })
         })
     }
 
@@ -141,6 +145,7 @@ impl A2aClient {
             status: head.status,
             retry_after: head.retry_after,
             received,
+            credential: None,
         }
     }
 

@@ -2,13 +2,15 @@
 //! waits here but what a socket holds, and an agent that tells more than can be committed has to wait.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::answer::Body;
 use super::body::Received;
-use super::exchange::{Asking, Opened, Reply};
+use super::exchange::{Asking, Opened, Reply, masked};
 use super::{A2aClient, Called, LARGE_REPLY_BYTES, unknown};
 use crate::dispatch::credential::Credential;
 use crate::dispatch::reply::{News, Telling, Told};
@@ -30,7 +32,7 @@ impl A2aClient {
         let total = sleep(asking.deadline_in);
         tokio::pin!(total);
         let (binding, request_id) = telling.request();
-        let credential = asking.credential.map(|credential| &**credential);
+        let credential = asking.credential;
         let mut outgoing = match self.outgoing(asking) {
             Ok(outgoing) => outgoing,
             Err(outcome) => return (Called::without_reply(outcome), false),
@@ -44,6 +46,8 @@ impl A2aClient {
             let hearing = Hearing {
                 telling,
                 credential,
+                reading: &self.reading,
+                told: 0,
                 spoke: &mut spoke,
             };
             let heard = self.hear_out(opened, hearing, total, hear);
@@ -59,6 +63,7 @@ impl A2aClient {
                 status: 200,
                 retry_after: None,
                 received,
+                credential: None,
             };
             if spoke {
                 let called = self.read_message(reply, binding, request_id);
@@ -68,7 +73,11 @@ impl A2aClient {
         } else {
             let limit = self.config.max_reply_bytes;
             let received = self.take_in(&mut opened, limit, total).await;
-            self.over(outgoing, opened, received).masked(credential)
+            let reply = self.over(outgoing, opened, received);
+            Reply {
+                credential: credential.cloned(),
+                ..reply
+            }
         };
         let declined = reply.declines(true, &request_id);
         let called = self.read_message(reply, binding, request_id);
@@ -89,14 +98,14 @@ impl A2aClient {
         } = opened;
         let limit = self.config.max_reply_bytes;
         let (mut body, mut events) = (Body::new(head.framing), Events::new(limit));
-        let (mut told, mut at) = (0_usize, Instant::now());
+        let mut at = Instant::now();
         let why = loop {
             let ended = body.advance(&mut connection.received);
             let piece = body.drain(&mut connection.received);
             let mut rest = &*piece;
             while let Some(data) = events.next(&mut rest)? {
-                told = told.saturating_add(data.len());
-                if told > limit {
+                hearing.told = hearing.told.saturating_add(data.len());
+                if hearing.told > limit {
                     return Err(TooLong);
                 }
                 for news in hearing.heed(data).await {
@@ -104,7 +113,7 @@ impl A2aClient {
                     hear(news).await;
                 }
                 if hearing.telling.is_over() {
-                    return Ok(hearing.telling.ended("it is over"));
+                    return Ok(hearing.ended("it is over".to_owned()).await);
                 }
             }
             match ended {
@@ -134,7 +143,7 @@ impl A2aClient {
                 hear(news).await;
             }
         }
-        Ok(hearing.telling.ended(&why))
+        Ok(hearing.ended(why).await)
     }
 }
 
@@ -142,7 +151,11 @@ impl A2aClient {
 struct Hearing<'a> {
     telling: Telling,
     /// Masked in what it tells.
-    credential: Option<&'a Credential>,
+    credential: Option<&'a Arc<Credential>>,
+    /// Turns for reading what is large.
+    reading: &'a Semaphore,
+    /// How much it told, in bytes.
+    told: usize,
     /// Whether it told anything.
     spoke: &'a mut bool,
 }
@@ -150,16 +163,14 @@ struct Hearing<'a> {
 impl Hearing<'_> {
     /// Reads an event; a large one on a thread that may block.
     async fn heed(&mut self, data: Vec<u8>) -> Vec<News> {
-        let data = match self.credential {
-            Some(credential) => credential.mask(data.into()),
-            None => data.into(),
-        };
         if data.len() < LARGE_REPLY_BYTES {
-            return self.telling.hear(&data);
+            return self.telling.hear(&masked(data.into(), self.credential));
         }
+        let credential = self.credential.cloned();
+        let _turn = self.reading.acquire().await;
         let mut away = std::mem::take(&mut self.telling);
         let reading = tokio::task::spawn_blocking(move || {
-            let news = away.hear(&data);
+            let news = away.hear(&masked(data.into(), credential.as_ref()));
             (away, news)
         });
         let Ok((back, news)) = reading.await else {
@@ -167,5 +178,17 @@ impl Hearing<'_> {
         };
         self.telling = back;
         news
+    }
+
+    /// What it came to; much of it is put together on a thread that may block.
+    async fn ended(self, why: String) -> Told {
+        let telling = self.telling;
+        if self.told < LARGE_REPLY_BYTES {
+            return telling.ended(&why);
+        }
+        let _turn = self.reading.acquire().await;
+        let folding = tokio::task::spawn_blocking(move || telling.ended(&why));
+        let told = folding.await;
+        told.unwrap_or_else(|error| Told::Open(format!("the stream was not read: {error}")))
     }
 }
