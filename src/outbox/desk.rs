@@ -34,6 +34,11 @@ impl Head {
         }
     }
 
+    /// Another one beside it.
+    pub(super) fn named(self, id: ReceiverId) -> Self {
+        Self { id, ..self }
+    }
+
     /// Whether it is to be told of this event.
     pub(super) fn is_told_of(&self, event: &Shown) -> bool {
         match &self.delegation {

@@ -237,7 +237,7 @@ impl Outbox {
         if new.after.is_none() && self.has_ended(workspace, delegation.as_ref()).await? {
             course.state = ReceiverState::Done;
         }
-        let receiver = Receiver {
+        let mut receiver = Receiver {
             id,
             workspace,
             delegation,
@@ -255,9 +255,19 @@ impl Outbox {
             limit: RECEIVERS,
         };
         match self.change(put).await? {
+            Written::Put {
+                position,
+                state,
+                before,
+            } => {
+                receiver.course.position = position;
+                receiver.course.state = state;
+                if let Some(before) = before {
+                    self.0.desks.forget(&Head::of(&receiver).named(before));
+                }
+            }
             Written::TooMany => return Err(Error::TooMany),
-            Written::Missing => return Err(Error::NoWorkspace),
-            _ => {}
+            _missing => return Err(Error::NoWorkspace),
         }
         if receiver.course.state == ReceiverState::Live {
             self.0.take_on(vec![Head::of(&receiver)]);

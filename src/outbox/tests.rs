@@ -140,12 +140,13 @@ fn workspace() -> Workspace {
     }
 }
 
-/// A receiver that takes everything, once it is let.
+/// A receiver that answers everything with a status, once it has one.
 struct Hook {
     url: String,
     told: Arc<Mutex<Vec<String>>>,
+    began: watch::Receiver<usize>,
     heard: watch::Receiver<usize>,
-    held: watch::Sender<bool>,
+    status: watch::Sender<Option<u16>>,
 }
 
 impl Hook {
@@ -153,23 +154,28 @@ impl Hook {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let told: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (begun_one, began) = watch::channel(0);
         let (told_one, heard) = watch::channel(0);
-        let held = watch::Sender::new(false);
-        let (all, holding) = (Arc::clone(&told), held.subscribe());
+        let status = watch::Sender::new(Some(200));
+        let (all, answers) = (Arc::clone(&told), status.subscribe());
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (all, count, mut holding) =
-                    (Arc::clone(&all), told_one.clone(), holding.clone());
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (all, mut answers) = (Arc::clone(&all), answers.clone());
+                let (begun_one, told_one) = (begun_one.clone(), told_one.clone());
                 tokio::spawn(async move {
-                    let mut stream = stream;
                     while let Some(request) = request(&mut stream).await {
-                        drop(holding.wait_for(|held| !held).await);
+                        begun_one.send_modify(|count| *count += 1);
+                        let Ok(status) = answers.wait_for(Option::is_some).await.map(|set| *set)
+                        else {
+                            return;
+                        };
                         all.lock().unwrap().push(request);
-                        let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
-                        if stream.write_all(answer).await.is_err() {
+                        let status = status.unwrap();
+                        let answer = format!("HTTP/1.1 {status} Said\r\ncontent-length: 0\r\n\r\n");
+                        if stream.write_all(answer.as_bytes()).await.is_err() {
                             return;
                         }
-                        count.send_modify(|count| *count += 1);
+                        told_one.send_modify(|count| *count += 1);
                     }
                 });
             }
@@ -177,9 +183,26 @@ impl Hook {
         Self {
             url,
             told,
+            began,
             heard,
-            held,
+            status,
         }
+    }
+
+    /// Tells the same one of each of these: by this name and token.
+    fn known_as(&self, config: &str, token: &str) -> NewReceiver {
+        NewReceiver {
+            config: Some(config.to_owned()),
+            url: self.url.clone(),
+            token: Some(token.to_owned()),
+            ..NewReceiver::default()
+        }
+    }
+
+    async fn wait_until_begun(&mut self, count: usize) {
+        let all = self.began.wait_for(|began| *began >= count);
+        let waited = tokio::time::timeout(Duration::from_secs(20), all).await;
+        drop(waited.expect("in time").unwrap());
     }
 
     async fn wait_for(&mut self, count: usize) -> Vec<String> {
@@ -269,7 +292,7 @@ async fn a_delegations_receiver_is_told_of_it_alone_until_its_end() {
 async fn what_finds_no_room_comes_in_order_and_others_do_not_wait_for_it() {
     let house = House::open().await;
     let (mut slow, mut quick) = (Hook::start().await, Hook::start().await);
-    slow.held.send_replace(true);
+    slow.status.send_replace(None);
     for (delegation, hook) in [("slow", &slow), ("quick", &quick)] {
         let new = NewReceiver {
             url: hook.url.clone(),
@@ -286,7 +309,7 @@ async fn what_finds_no_room_comes_in_order_and_others_do_not_wait_for_it() {
             .await;
     }
     quick.wait_for(400).await;
-    slow.held.send_replace(false);
+    slow.status.send_replace(Some(200));
     house
         .happens(EventName::DelegationStatus, "slow", 400)
         .await;
@@ -296,6 +319,32 @@ async fn what_finds_no_room_comes_in_order_and_others_do_not_wait_for_it() {
             request.ends_with(&format!("\"number\":{number}}}")),
             "{number}: {request}"
         );
+    }
+}
+
+#[actix::test]
+async fn whoever_makes_room_leaves_what_it_was_not_told() {
+    let (house, mut hook) = (House::open().await, Hook::start().await);
+    hook.status.send_replace(Some(410));
+    house.tells("d", hook.known_as("same", "old")).await;
+    house.happens(EventName::DelegationStatus, "d", 1).await;
+    let dead = async || house.of("d").await[0].course.clone();
+    while dead().await.state != ReceiverState::Dead {
+        tokio::task::yield_now().await;
+    }
+    let from = dead().await.position;
+    for number in 2..5 {
+        house
+            .happens(EventName::DelegationStatus, "d", number)
+            .await;
+    }
+    hook.status.send_replace(Some(200));
+    let made = house.tells("d", hook.known_as("same", "new")).await;
+    assert_eq!(made.course, Course::from(from));
+    let told = hook.wait_for(5).await;
+    for (request, number) in told[1..].iter().zip(1..5) {
+        let end = format!("\"number\":{number}}}");
+        assert!(request.ends_with(&end), "{number}: {request}");
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::domain::{
     Accept, ActivityType, Advance, Course, DelegationId, DelegationKey, DeliveryMode, FeedEvent,
-    FeedRow, Json, Position, Receiver, ReceiverId, SealedCredential, Status, Timestamp, TokenId,
-    Workspace, WorkspaceId, WorkspaceStatus,
+    FeedRow, Json, Position, Receiver, ReceiverId, ReceiverState, SealedCredential, Status,
+    Timestamp, TokenId, Workspace, WorkspaceId, WorkspaceStatus,
 };
 
 pub use read::*;
@@ -318,6 +318,15 @@ pub enum Written {
     Registered {
         /// Whether it was.
         token_stored: bool,
+    },
+    /// To [`ReceiverChange::Put`].
+    Put {
+        /// From where it is told.
+        position: Position,
+        /// Whether there is anything to tell it.
+        state: ReceiverState,
+        /// Who made room for it.
+        before: Option<ReceiverId>,
     },
     /// To [`Write::Prune`], [`Write::PruneEvents`], [`ReceiverChange::Prune`].
     Pruned {

@@ -87,6 +87,7 @@ suite! {
     receivers {
         a_receiver_is_put_found_and_dropped,
         a_name_is_used_once_and_there_are_only_so_many,
+        whoever_makes_room_leaves_what_it_was_not_told,
         how_far_a_receiver_was_told_is_noted_by_its_node_alone,
         a_dead_receiver_is_kept_replayed_and_forgotten,
         a_dead_nodes_receivers_are_taken_over,

@@ -37,6 +37,18 @@ fn note(receiver: &Receiver, course: &Course) -> Write {
     change(ReceiverChange::Note { id, course })
 }
 
+fn assert_put(written: &Written, from: i64, so: ReceiverState, for_whom: Option<&Receiver>) {
+    let expected = (Position(from), so, for_whom.map(|one| one.id));
+    match written {
+        Written::Put {
+            position,
+            state,
+            before,
+        } => assert_eq!((*position, *state, *before), expected),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn of(store: &TestStore, workspace: WorkspaceId, delegation: Option<&str>) -> Vec<Receiver> {
     let delegation = delegation.map(DelegationId::from_text);
     store.read(move |reader| reader.receivers_of(workspace, delegation.as_ref()))
@@ -51,8 +63,9 @@ pub(crate) fn a_receiver_is_put_found_and_dropped(store: &TestStore) {
     let own = created(store, None);
     let (hook, one) = (receiver(own, None, "a"), receiver(own, Some("d"), "a"));
     for wanted in [&hook, &one] {
-        assert!(matches!(store.write(put(wanted)), Written::Done));
-        assert!(matches!(store.write(put(wanted)), Written::Done), "again");
+        for _again in 0..2 {
+            assert_put(&store.write(put(wanted)), 7, ReceiverState::Live, None);
+        }
     }
     let stored = Receiver {
         node: store.lease.node(),
@@ -93,7 +106,8 @@ pub(crate) fn a_name_is_used_once_and_there_are_only_so_many(store: &TestStore) 
     let further = Course::from(Position(9));
     assert!(matches!(store.write(note(&first, &further)), Written::Done));
     let again = receiver(own, Some("d"), "a");
-    store.write(put(&again));
+    let written = store.write(put(&again));
+    assert_put(&written, 9, ReceiverState::Live, Some(&first));
     let all = of(store, own, Some("d"));
     let found: Vec<_> = all
         .iter()
@@ -102,13 +116,47 @@ pub(crate) fn a_name_is_used_once_and_there_are_only_so_many(store: &TestStore) 
     assert_eq!(found, [(again.id, Position(9))], "told on from there");
     let late = store.write(note(&first, &further));
     assert!(matches!(late, Written::Missing), "it made room");
-    store.write(put(&receiver(own, Some("d"), "b")));
+    let second = receiver(own, Some("d"), "b");
+    store.write(put(&second));
     let more = store.write(put(&receiver(own, Some("d"), "c")));
     assert!(matches!(more, Written::TooMany), "{more:?}");
     let same = store.write(put(&receiver(own, Some("d"), "b")));
-    assert!(matches!(same, Written::Done));
+    assert_put(&same, 7, ReceiverState::Live, Some(&second));
     let other = store.write(put(&receiver(own, Some("e"), "c")));
-    assert!(matches!(other, Written::Done));
+    assert_put(&other, 7, ReceiverState::Live, None);
+}
+
+pub(crate) fn whoever_makes_room_leaves_what_it_was_not_told(store: &TestStore) {
+    let own = created(store, None);
+    for (state, left) in [
+        (ReceiverState::Live, ReceiverState::Live),
+        (ReceiverState::Dead, ReceiverState::Live),
+        (ReceiverState::Done, ReceiverState::Done),
+    ] {
+        let before = receiver(own, Some(state.as_str()), "a");
+        store.write(put(&before));
+        let course = Course {
+            state,
+            failures: 3,
+            ..Course::from(Position(9))
+        };
+        store.write(note(&before, &course));
+        let mut again = receiver(own, Some(state.as_str()), "a");
+        // What it is told of has ended meanwhile.
+        again.course = Course {
+            state: ReceiverState::Done,
+            ..Course::from(Position(20))
+        };
+        let written = store.write(put(&again));
+        assert_put(&written, 9, left, Some(&before));
+        let id = again.id;
+        let stored = store.read(move |reader| reader.receiver(id)).unwrap();
+        let expected = Course {
+            state: left,
+            ..Course::from(Position(9))
+        };
+        assert_eq!(stored.course, expected);
+    }
 }
 
 pub(crate) fn how_far_a_receiver_was_told_is_noted_by_its_node_alone(store: &TestStore) {

@@ -136,16 +136,21 @@ macro_rules! receivers {
                     return Ok(Written::Missing);
                 }
                 let mut others = receivers_of(conn, wanted.workspace, wanted.delegation.as_ref())?;
-                if others.iter().any(|other| other.id == wanted.id) {
+                if let Some(stored) = others.iter().find(|other| other.id == wanted.id) {
                     // By an earlier try of the same write.
-                    return Ok(Written::Done);
+                    return Ok(told_from(&stored.course, None));
                 }
                 let mut receiver = wanted.clone();
                 receiver.node = node;
                 let same = others.iter().position(|one| one.config == wanted.config);
-                if let Some(before) = same.map(|place| others.swap_remove(place)) {
-                    receiver.course.position = before.course.position;
-                    drop_one(conn, before.id)?;
+                let before = same.map(|place| others.swap_remove(place));
+                if let Some(Receiver { id, course, .. }) = &before {
+                    // It is told what that one was not, though there may be nothing new to tell.
+                    receiver.course = Course::from(course.position);
+                    if course.state == ReceiverState::Done {
+                        receiver.course.state = ReceiverState::Done;
+                    }
+                    drop_one(conn, *id)?;
                 }
                 if others.len() >= limit {
                     return Ok(Written::TooMany);
@@ -153,7 +158,15 @@ macro_rules! receivers {
                 diesel::insert_into(push_receivers::table)
                     .values(ReceiverRow::from(&receiver))
                     .execute(conn)?;
-                Ok(Written::Done)
+                Ok(told_from(&receiver.course, before.map(|before| before.id)))
+            }
+
+            const fn told_from(course: &Course, before: Option<ReceiverId>) -> Written {
+                Written::Put {
+                    position: course.position,
+                    state: course.state,
+                    before,
+                }
             }
 
             fn drop_one(conn: &mut $Conn, id: ReceiverId) -> Result<usize, Error> {
