@@ -329,6 +329,7 @@ pub(crate) async fn remove(
     if let Written::Failed(_) = written {
         return Err(unexpected(&written));
     }
+    state.outbox.forget(&ids);
     waiting::end_for_removed(&state, ids);
     gone(below.len())
 }

@@ -88,6 +88,8 @@ struct Waiting {
     /// More is in the log than lies here.
     is_behind: bool,
     is_attended: bool,
+    /// Its receiver was deleted or replaced: after what is under way, nothing more is told.
+    is_shut: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -112,6 +114,12 @@ impl Desk {
         let mut waiting = lock(&self.waiting);
         waiting.is_behind = true;
         self.attended(&mut waiting)
+    }
+
+    fn shut(&self) {
+        let mut waiting = lock(&self.waiting);
+        waiting.is_shut = true;
+        waiting.events.clear();
     }
 
     fn attended(self: &Arc<Self>, waiting: &mut Waiting) -> Option<Attended> {
@@ -141,6 +149,11 @@ impl Drop for Attended {
 impl Attended {
     pub(super) fn head(&self) -> &Head {
         &self.desk.head
+    }
+
+    /// Whether its receiver is to be told no more.
+    pub(super) fn is_shut(&self) -> bool {
+        lock(&self.desk.waiting).is_shut
     }
 
     /// The next event on the desk.
@@ -175,20 +188,31 @@ impl Attended {
 }
 
 impl Desks {
-    /// Nothing is laid down any more for this one.
+    /// Nothing is laid down any more for this one, and nothing that lies there is told.
     pub(super) fn forget(&self, head: &Head) {
         let mut all = lock(&self.0);
         let Some(followed) = all.get_mut(&head.workspace) else {
             return;
         };
         if let Some(desks) = followed.desks.get_mut(&head.delegation) {
-            desks.retain(|desk| desk.head.id != head.id);
+            for desk in desks.extract_if(.., |desk| desk.head.id == head.id) {
+                desk.shut();
+            }
             if desks.is_empty() {
                 followed.desks.remove(&head.delegation);
             }
         }
         if followed.desks.is_empty() {
             all.remove(&head.workspace);
+        }
+    }
+
+    /// The same for all of a workspace.
+    pub(super) fn forget_all(&self, workspace: WorkspaceId) {
+        if let Some(followed) = lock(&self.0).remove(&workspace) {
+            for desk in followed.desks.values().flatten() {
+                desk.shut();
+            }
         }
     }
 

@@ -369,6 +369,13 @@ impl Outbox {
         Ok(dropped)
     }
 
+    /// Tells nobody any more of these, which were removed.
+    pub fn forget(&self, workspaces: &[WorkspaceId]) {
+        for workspace in workspaces {
+            self.0.desks.forget_all(*workspace);
+        }
+    }
+
     /// All receivers, or those in this state, newest first.
     ///
     /// # Errors

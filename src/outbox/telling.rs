@@ -92,7 +92,11 @@ impl Inner {
                 }
                 continue;
             };
-            course = match self.post(&receiver, place, &event).await {
+            let said = self.post(desk, &receiver, place, &event).await;
+            if desk.is_shut() {
+                return Then::Over;
+            }
+            course = match said {
                 Ok(()) => told(&receiver, place, &event),
                 Err(refusal) => self.refused(&receiver, &course, refusal),
             };
@@ -152,9 +156,10 @@ impl Inner {
         reading.backlog.extend(concerned);
     }
 
-    /// Tells it of one event.
+    /// Tells it of one event, unless it is to be told no more.
     async fn post(
         &self,
+        desk: &Attended,
         receiver: &Receiver,
         place: Position,
         event: &Shown,
@@ -165,6 +170,9 @@ impl Inner {
         for (part, body) in bodies.into_iter().enumerate() {
             // It is never closed.
             let _place = self.places.acquire().await;
+            if desk.is_shut() {
+                return Ok(());
+            }
             let id = message_id(receiver.id, place, part);
             let scheme = receiver.scheme.as_deref();
             let notice = Notice {

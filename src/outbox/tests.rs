@@ -349,6 +349,44 @@ async fn whoever_makes_room_leaves_what_it_was_not_told() {
 }
 
 #[actix::test]
+async fn who_is_replaced_or_deleted_is_not_told_what_lies_there() {
+    let (house, mut hook) = (House::open().await, Hook::start().await);
+    hook.status.send_replace(None);
+    house.tells("d", hook.known_as("same", "one")).await;
+    for number in 1..6 {
+        house
+            .happens(EventName::DelegationStatus, "d", number)
+            .await;
+    }
+    hook.wait_until_begun(1).await;
+    house.tells("d", hook.known_as("same", "two")).await;
+    hook.wait_until_begun(2).await;
+    hook.status.send_replace(Some(200));
+    let told = hook.wait_for(6).await;
+    let shown = |token: &str| {
+        let line = format!("\r\na2a-notification-token: {token}\r\n");
+        told.iter().filter(|told| told.contains(&line)).count()
+    };
+    assert_eq!((shown("one"), shown("two")), (1, 5));
+    hook.status.send_replace(None);
+    for number in 6..10 {
+        house
+            .happens(EventName::DelegationStatus, "d", number)
+            .await;
+    }
+    hook.wait_until_begun(7).await;
+    let id = DelegationId::from_text("d");
+    let deleted = house.outbox.delete(house.owner, Some(id), "same");
+    assert!(deleted.await.unwrap());
+    hook.status.send_replace(Some(200));
+    hook.wait_for(7).await;
+    house.tells("d", hook.known_as("other", "three")).await;
+    house.happens(EventName::DelegationStatus, "d", 10).await;
+    let told = hook.wait_for(8).await;
+    assert!(told[7].ends_with("\"number\":10}"), "{}", told[7]);
+}
+
+#[actix::test]
 async fn there_are_only_so_many_and_one_of_the_same_name_makes_room() {
     let house = House::open().await;
     let new = |config: Option<&str>| NewReceiver {
