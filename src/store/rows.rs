@@ -137,6 +137,12 @@ pub(crate) fn sealed(
     credentials.map(|sealed| clean(sealed.as_ref().map(|sealed| &*sealed.0)))
 }
 
+/// Whether both addresses are of the same scheme, host and port.
+pub(crate) fn is_same_origin(one: &str, other: &str) -> bool {
+    let origin = |address: &str| url::Url::parse(address).ok().map(|url| url.origin());
+    one == other || origin(one).is_some_and(|own| origin(other) == Some(own))
+}
+
 /// The workspace that a registration makes when there is none (contract §9.1).
 pub(crate) fn registered(registration: &Registration) -> Workspace {
     Workspace {

@@ -402,10 +402,31 @@ pub(crate) fn credentials_are_kept_until_they_are_changed(store: &TestStore) {
         registration.credentials = credentials;
         store.write(Write::Register(registration))
     };
+    let moved = |url: Option<&str>| {
+        let Write::Register(mut registration) = register(id, 1) else {
+            panic!("a registration");
+        };
+        registration.url = url.map(ToOwned::to_owned);
+        store.write(Write::Register(registration))
+    };
     registered(Some(sealed("bearer one")));
     assert_eq!(credentials(), sealed("bearer one"));
     registered(None);
     assert_eq!(credentials(), sealed("bearer one"));
+    moved(Some("http://b:80/other"));
+    assert_eq!(credentials(), sealed("bearer one"), "the same origin");
+    for elsewhere in [
+        Some("https://b/"),
+        Some("http://b:81/"),
+        Some("http://b.evil/"),
+        Some("http://b@evil/"),
+        None,
+    ] {
+        moved(Some("http://b/"));
+        registered(Some(sealed("bearer one")));
+        moved(elsewhere);
+        assert_eq!(credentials(), None, "{elsewhere:?}");
+    }
     registered(Some(sealed("basic two")));
     assert_eq!(credentials(), sealed("basic two"));
     for (change, expected) in [
@@ -425,4 +446,12 @@ pub(crate) fn credentials_are_kept_until_they_are_changed(store: &TestStore) {
         });
         assert_eq!(credentials(), expected);
     }
+    registered(Some(sealed("bearer four")));
+    store.write(Write::RemoveWorkspaces {
+        ids: vec![id],
+        purge: false,
+        events: vec![],
+        at: tick(),
+    });
+    assert_eq!(credentials(), None, "it is removed");
 }

@@ -13,7 +13,9 @@ macro_rules! write_workspaces {
             };
             use crate::store::batch::{Batch, Item};
             use crate::store::fragments::{NewestPlace, Now, TokenUses};
-            use crate::store::rows::{PatchRow, TokenRow, WorkspaceRow, registered, sealed};
+            use crate::store::rows::{
+                PatchRow, TokenRow, WorkspaceRow, is_same_origin, registered, sealed,
+            };
             use crate::store::schema::{
                 activity_logs, inbox_delivery_state, push_receivers, structure_events,
                 workspace_auth_tokens, workspaces,
@@ -156,6 +158,7 @@ macro_rules! write_workspaces {
                     .filter(workspaces::status.ne(REMOVED))
                     .set((
                         workspaces::status.eq(REMOVED),
+                        workspaces::credentials.eq(None::<String>),
                         workspaces::updated_at.eq(Ts::from(at)),
                     ))
                     .execute(conn)?;
@@ -192,6 +195,11 @@ macro_rules! write_workspaces {
                 let live = workspaces::table
                     .find(id)
                     .filter(workspaces::status.ne(REMOVED));
+                let credentials = match &registration.credentials {
+                    // Whoever listens elsewhere is not shown them unasked.
+                    None if moves(conn, registration)? => Some(None),
+                    said => sealed(said.as_ref()),
+                };
                 let updated = diesel::update(live)
                     .set((
                         workspaces::url.eq(registration.url.as_deref().map(sanitize)),
@@ -202,7 +210,7 @@ macro_rules! write_workspaces {
                         workspaces::updated_at.eq(at),
                     ))
                     .execute(conn)?;
-                if let Some(credentials) = sealed(registration.credentials.as_ref()) {
+                if let Some(credentials) = credentials {
                     diesel::update(live)
                         .set(workspaces::credentials.eq(credentials))
                         .execute(conn)?;
@@ -225,6 +233,19 @@ macro_rules! write_workspaces {
                 };
                 batch.show_events(&registration.events);
                 Ok(Written::Registered { token_stored })
+            }
+
+            /// Whether its agent listened elsewhere before.
+            fn moves(conn: &mut $Conn, registration: &Registration) -> Result<bool, Error> {
+                let before: Option<Option<String>> = workspaces::table
+                    .find(Id(registration.id.0))
+                    .select(workspaces::url)
+                    .first(conn)
+                    .optional()?;
+                let now = registration.url.as_deref().unwrap_or_default();
+                Ok(before
+                    .flatten()
+                    .is_some_and(|before| !is_same_origin(&before, now)))
             }
 
             pub(in crate::store) fn tokens_used(
