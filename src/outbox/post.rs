@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Error, NewReceiver};
 use crate::dispatch::is_value;
 use crate::domain::{
-    Course, Position, Receiver, ReceiverId, ReceiverState, RetryPolicy, Timestamp,
+    Course, Moment, Position, Receiver, ReceiverId, ReceiverState, RetryPolicy, Timestamp,
 };
 use crate::secrets::{self, Secrets};
 
@@ -162,15 +162,22 @@ pub(super) fn verdict(answer: Result<u16, String>) -> Result<(), Refusal> {
 pub(super) fn after_refusal(
     course: &Course,
     refusal: Refusal,
-    now: Timestamp,
+    moment: Moment,
     give_up_after: Duration,
-    dice: f64,
 ) -> Course {
+    let Moment {
+        now,
+        dice,
+        hearing_since,
+    } = moment;
     let (is_gone, why) = match refusal {
         Refusal::Gone => (true, "it answered 410: gone".to_owned()),
         Refusal::Failed(why) => (false, why),
     };
-    let failing_since = course.failing_since.unwrap_or(now);
+    // When nobody told it anything, it did not fail.
+    let failing_since = course
+        .failing_since
+        .map_or(now, |since| since.max(hearing_since).min(now));
     let failures = course.failures.saturating_add(1);
     let is_dead = is_gone || now.since(failing_since) >= give_up_after;
     Course {
@@ -190,6 +197,14 @@ pub(super) fn after_refusal(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn at(now: Timestamp, hearing_since: Timestamp) -> Moment {
+        Moment {
+            now,
+            dice: 0.5,
+            hearing_since,
+        }
+    }
 
     #[test]
     fn the_published_example_of_standard_webhooks_is_signed_as_it_says() {
@@ -289,10 +304,11 @@ mod tests {
     fn a_receiver_that_fails_is_tried_less_and_less_often_until_it_is_given_up() {
         let day = Duration::from_hours(24);
         let mut course = Course::from(Position(7));
+        let refused = || Refusal::Failed("no".to_owned());
         let mut now = Timestamp(0);
         let mut waits = Vec::new();
         while course.state == ReceiverState::Live {
-            course = after_refusal(&course, Refusal::Failed("no".to_owned()), now, day, 0.5);
+            course = after_refusal(&course, refused(), at(now, Timestamp(0)), day);
             if let Some(next) = course.next_attempt_at {
                 waits.push(next.since(now).as_secs());
                 now = next;
@@ -304,8 +320,25 @@ mod tests {
         assert_eq!(course.position, Position(7));
         assert_eq!(course.last_error.as_deref(), Some("no"));
         let fresh = Course::from(Position(7));
-        let gone = after_refusal(&fresh, Refusal::Gone, now, day, 0.5);
+        let gone = after_refusal(&fresh, Refusal::Gone, at(now, now), day);
         assert_eq!(gone.state, ReceiverState::Dead);
+    }
+
+    #[test]
+    fn it_does_not_fail_while_nobody_tells_it() {
+        let day = Duration::from_hours(24);
+        let refused = |course: &Course, moment| {
+            after_refusal(course, Refusal::Failed("no".to_owned()), moment, day)
+        };
+        let stopped = Timestamp(0);
+        let course = refused(&Course::from(Position(7)), at(stopped, stopped));
+        let started = stopped.plus(Duration::from_hours(25));
+        let now = started.plus(Duration::from_secs(1));
+        let course = refused(&course, at(now, started));
+        assert_eq!(course.state, ReceiverState::Live);
+        assert_eq!(course.failing_since, Some(started));
+        let course = refused(&course, at(started.plus(day), started));
+        assert_eq!(course.state, ReceiverState::Dead);
     }
 
     #[test]

@@ -204,7 +204,8 @@ impl Inner {
 
     fn refused(&self, receiver: &Receiver, course: &Course, refusal: Refusal) -> Course {
         let give_up = self.settings.give_up_after;
-        let after = after_refusal(course, refusal, clock::now(), give_up, rand::random());
+        let moment = clock::moment(self.settings.persistence.hearing_since());
+        let after = after_refusal(course, refusal, moment, give_up);
         let error = after.last_error.as_deref().unwrap_or_default();
         if after.state == ReceiverState::Dead {
             metrics::counter!("baton_push_dead_total").increment(1);
