@@ -6,9 +6,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::{AGAIN, Inner};
+use super::{AGAIN, Inner, OF_ONE_WORKSPACE};
 use crate::domain::{DelegationId, EventName, Position, Receiver, ReceiverId, WorkspaceId};
 use crate::events::{Shown, Tail, Told};
 
@@ -67,6 +68,8 @@ pub(super) struct Desks(Mutex<HashMap<WorkspaceId, Followed>>);
 /// A workspace that is followed for its receivers: of each delegation, and under `None` of all endings.
 struct Followed {
     desks: HashMap<Option<DelegationId>, Vec<Arc<Desk>>>,
+    /// Its share of the places to tell somebody.
+    places: Arc<Semaphore>,
     follower: JoinHandle<()>,
 }
 
@@ -79,6 +82,8 @@ impl Drop for Followed {
 /// What one receiver is to be told.
 pub(super) struct Desk {
     head: Head,
+    /// Its workspace's.
+    places: Arc<Semaphore>,
     waiting: Mutex<Waiting>,
 }
 
@@ -149,6 +154,11 @@ impl Drop for Attended {
 impl Attended {
     pub(super) fn head(&self) -> &Head {
         &self.desk.head
+    }
+
+    /// Its workspace's places to tell somebody.
+    pub(super) fn places(&self) -> &Semaphore {
+        &self.desk.places
     }
 
     /// Whether its receiver is to be told no more.
@@ -244,6 +254,7 @@ impl Followed {
     fn add(&mut self, head: Head) -> Arc<Desk> {
         let desk = Arc::new(Desk {
             waiting: Mutex::default(),
+            places: Arc::clone(&self.places),
             head,
         });
         let beside = self.desks.entry(desk.head.delegation.clone());
@@ -274,6 +285,7 @@ impl Inner {
             let following = Arc::clone(self).follow(workspace, after);
             let mut followed = Followed {
                 desks: HashMap::new(),
+                places: Arc::new(Semaphore::new(OF_ONE_WORKSPACE)),
                 follower: self.runtime.spawn(following),
             };
             for head in heads {
@@ -323,8 +335,11 @@ mod tests {
             delegation: None,
             position: Position(0),
         };
-        let waiting = Mutex::default();
-        Arc::new(Desk { head, waiting })
+        Arc::new(Desk {
+            head,
+            places: Arc::new(Semaphore::new(1)),
+            waiting: Mutex::default(),
+        })
     }
 
     fn event(name: &'static str, payload: &str) -> Arc<Shown> {

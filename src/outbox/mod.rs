@@ -36,8 +36,9 @@ use post::{Keys, TIME};
 
 /// How many receivers a delegation may have, and how many a workspace besides.
 pub const RECEIVERS: usize = 8;
-/// How many are told at once.
+/// How many are told at once, and how many of them of one workspace: those that are slow keep nobody else waiting.
 const AT_ONCE: usize = 64;
+const OF_ONE_WORKSPACE: usize = 8;
 /// How much of an answer is taken in, to be thrown away.
 const ANSWER_BYTES: usize = 64 * 1024;
 /// The longest name of a receiver, in bytes.

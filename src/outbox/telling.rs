@@ -168,7 +168,8 @@ impl Inner {
         let keys = keys.map_err(|error| Refusal::Failed(error.to_string()))?;
         let bodies = self.rendered(receiver, event).await;
         for (part, body) in bodies.into_iter().enumerate() {
-            // It is never closed.
+            // They are never closed. Whoever waits for its workspace's own takes none from others.
+            let _own = desk.places().acquire().await;
             let _place = self.places.acquire().await;
             if desk.is_shut() {
                 return Ok(());

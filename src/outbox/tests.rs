@@ -63,21 +63,26 @@ impl House {
             render: Box::new(Plainly),
             give_up_after: Duration::from_hours(1),
         });
-        let owner = workspace();
-        let house = Self {
+        let mut house = Self {
             _directory: directory,
             persistence,
             outbox,
-            owner: owner.id,
+            owner: WorkspaceId::mint(),
         };
+        house.owner = house.another_owner().await;
         house
-            .write(Write::CreateWorkspace {
-                workspace: Box::new(owner),
-                token: None,
-                events: vec![],
-            })
-            .await;
-        house
+    }
+
+    async fn another_owner(&self) -> WorkspaceId {
+        let owner = workspace();
+        let id = owner.id;
+        self.write(Write::CreateWorkspace {
+            workspace: Box::new(owner),
+            token: None,
+            events: vec![],
+        })
+        .await;
+        id
     }
 
     async fn write(&self, write: Write) {
@@ -320,6 +325,34 @@ async fn what_finds_no_room_comes_in_order_and_others_do_not_wait_for_it() {
             "{number}: {request}"
         );
     }
+}
+
+#[actix::test]
+async fn the_slow_receivers_of_one_workspace_do_not_take_all_places() {
+    let mut house = House::open().await;
+    let (mut slow, mut quick) = (Hook::start().await, Hook::start().await);
+    slow.status.send_replace(None);
+    let new = |hook: &Hook| NewReceiver {
+        url: hook.url.clone(),
+        ..NewReceiver::default()
+    };
+    let delegations: Vec<String> = (0..AT_ONCE / RECEIVERS).map(|n| format!("d-{n}")).collect();
+    for delegation in &delegations {
+        for _ in 0..RECEIVERS {
+            house.tells(delegation, new(&slow)).await;
+        }
+        house
+            .happens(EventName::DelegationStatus, delegation, 1)
+            .await;
+    }
+    slow.wait_until_begun(OF_ONE_WORKSPACE).await;
+    house.owner = house.another_owner().await;
+    house.tells("quick", new(&quick)).await;
+    house.happens(EventName::DelegationStatus, "quick", 1).await;
+    quick.wait_for(1).await;
+    assert_eq!(*slow.began.borrow(), OF_ONE_WORKSPACE);
+    slow.status.send_replace(Some(200));
+    slow.wait_for(AT_ONCE).await;
 }
 
 #[actix::test]
