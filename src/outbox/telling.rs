@@ -17,6 +17,8 @@ use crate::store::{ReceiverChange, Write, Written};
 
 /// How many events are read from the log at once.
 const PAGE: usize = 256;
+/// After how many bytes of them no further one is kept for later: those who are slow keep them for long.
+const PAGE_BYTES: usize = 1024 * 1024;
 /// How many may be told before it is noted, as long as more wait: after a kill, these are told again.
 const UNNOTED: u32 = 16;
 
@@ -148,12 +150,18 @@ impl Inner {
         if page.len() >= PAGE {
             desk.fall_behind();
         }
-        if let Some(last) = page.last() {
-            reading.upto = last.position;
+        let mut bytes = 0_usize;
+        for found in page {
+            if bytes >= PAGE_BYTES {
+                return desk.fall_behind();
+            }
+            reading.upto = found.position;
+            let event = Shown::from(found);
+            if desk.head().is_told_of(&event) {
+                bytes += event.payload.as_ref().map_or(0, |json| json.0.len());
+                reading.backlog.push_back(event);
+            }
         }
-        let events = page.into_iter().map(Shown::from);
-        let concerned = events.filter(|event| desk.head().is_told_of(event));
-        reading.backlog.extend(concerned);
     }
 
     /// Tells it of one event, unless it is to be told no more.

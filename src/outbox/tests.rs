@@ -91,7 +91,12 @@ impl House {
     }
 
     async fn happens(&self, name: EventName, delegation: &str, number: usize) {
-        let payload = format!(r#"{{"delegation_id":"{delegation}","number":{number}}}"#);
+        self.happens_with(name, delegation, number, "").await;
+    }
+
+    async fn happens_with(&self, name: EventName, delegation: &str, number: usize, more: &str) {
+        let about = format!(r#""delegation_id":"{delegation}","more":"{more}""#);
+        let payload = format!(r#"{{{about},"number":{number}}}"#);
         let event = FeedEvent {
             name,
             workspace: self.owner,
@@ -324,6 +329,27 @@ async fn what_finds_no_room_comes_in_order_and_others_do_not_wait_for_it() {
             request.ends_with(&format!("\"number\":{number}}}")),
             "{number}: {request}"
         );
+    }
+}
+
+#[actix::test]
+async fn long_events_are_read_from_the_log_a_few_at_a_time() {
+    let (house, mut hook) = (House::open().await, Hook::start().await);
+    let place = house.outbox.place().await.unwrap();
+    let long = "x".repeat(400_000);
+    for number in 0..10 {
+        let name = EventName::DelegationStatus;
+        house.happens_with(name, "d", number, &long).await;
+    }
+    let new = NewReceiver {
+        after: Some(place),
+        ..hook.known_as("same", "token")
+    };
+    house.tells("d", new).await;
+    let told = hook.wait_for(10).await;
+    for (number, request) in told.iter().enumerate() {
+        let end = format!("\"number\":{number}}}");
+        assert!(request.ends_with(&end), "{number}");
     }
 }
 
