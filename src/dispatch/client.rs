@@ -12,7 +12,7 @@
 //! - `listening` hears out an answer that is a stream of events;
 //! - `cards` knows how each agent wants to be spoken to.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -136,6 +136,16 @@ impl<O> Called<O> {
     }
 }
 
+/// The system's certificate authorities, read once for all clients.
+static SYSTEM_TLS: LazyLock<Tls> = LazyLock::new(|| {
+    // An error means that one is installed already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let tls = dial::system_tls().inspect_err(|error| {
+        tracing::warn!(%error, "no certificate authority is trusted, so https targets cannot be called");
+    });
+    tls.ok()
+});
+
 /// Calls agents. Cheap to clone.
 #[derive(Clone)]
 pub struct A2aClient {
@@ -161,14 +171,9 @@ impl A2aClient {
     /// too.
     #[must_use]
     pub fn new(config: ClientConfig) -> Self {
-        // An error means that one is installed already.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let tls = dial::system_tls().inspect_err(|error| {
-            tracing::warn!(%error, "no certificate authority is trusted, so https targets cannot be called");
-        });
         Self {
             config: Arc::new(config),
-            tls: tls.ok(),
+            tls: SYSTEM_TLS.clone(),
             pool: Pool::default(),
             cards: Cards::default(),
             reading: Arc::new(Semaphore::new(LARGE_AT_ONCE)),

@@ -7,6 +7,7 @@
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
+use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache;
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
@@ -20,6 +21,8 @@ use crate::domain::{Card, Outcome, Protocol, repair_json};
 
 /// How many agents' cards are kept; then those go that were not asked for again.
 const CARDS: usize = 16_384;
+/// For how many there is room at once.
+const FEW: usize = 64;
 /// An agent with a longer address has no card.
 const URL_BYTES: usize = 4_096;
 /// The largest card that is read.
@@ -50,7 +53,9 @@ pub(super) struct Cards(Arc<Cache<Arc<str>, Arc<Slot>>>);
 
 impl Default for Cards {
     fn default() -> Self {
-        Self(Arc::new(Cache::new(CARDS)))
+        // Room for few at first: most know few agents, or none.
+        let most = u64::try_from(CARDS).unwrap_or(u64::MAX);
+        Self(Arc::new(Cache::with_weighter(FEW, most, UnitWeighter)))
     }
 }
 
