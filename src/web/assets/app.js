@@ -1,0 +1,188 @@
+// From a token to a view: signs in, follows what is live, and shows what the address names.
+
+import { html, render, useEffect, useRef, useState } from "./vendor.js";
+import { Canvas } from "./canvas/view.js";
+import { Delegation } from "./delegation.js";
+import { Delegations } from "./delegations.js";
+import { Health } from "./health.js";
+import { Live } from "./live.js";
+import { Age, Dialog, Failure, Guarded, Loading, useLive } from "./parts.js";
+import { SignIn, end, resume } from "./session.js";
+import { Workspace, Workspaces } from "./workspace.js";
+
+const EXPIRED = "The server does not take this token any more. Sign in again.";
+
+/** The views: what an address behind `#` looks like, and what it shows. */
+const VIEWS = [
+  { path: /^\/?$/, name: "canvas", title: "Canvas", view: Canvas },
+  { path: /^\/delegations$/, name: "delegations", title: "Delegations", view: Delegations },
+  { path: /^\/delegations\/([^/]+)\/(.+)$/, name: "delegations", title: "Delegation", view: Delegation, members: ["caller", "id"] },
+  { path: /^\/workspaces$/, name: "workspaces", title: "Inboxes", view: Workspaces },
+  { path: /^\/workspaces\/([^/]+)$/, name: "workspaces", title: "Inbox", view: Workspace, members: ["id"] },
+  { path: /^\/health$/, name: "health", title: "Health", view: Health, admin: true },
+];
+
+const LINKS = [
+  { name: "canvas", href: "#/", text: "Canvas", letter: "c" },
+  { name: "delegations", href: "#/delegations", text: "Delegations", letter: "d" },
+  { name: "workspaces", href: "#/workspaces", text: "Inboxes", letter: "i" },
+  { name: "health", href: "#/health", text: "Health", letter: "h", admin: true },
+];
+
+/** What the address says: the view, its members, and what stands behind `?`. */
+function place() {
+  const [path, search = ""] = location.hash.slice(1).split("?");
+  for (const view of VIEWS) {
+    const found = view.path.exec(path);
+    if (!found) continue;
+    const named = (view.members ?? []).map((member, index) => [member, decodeURIComponent(found[index + 1])]);
+    return { ...view, params: Object.fromEntries(named), search: new URLSearchParams(search) };
+  }
+  return { ...VIEWS[0], params: {}, search: new URLSearchParams() };
+}
+
+function usePlace() {
+  const [where, setWhere] = useState(place);
+  useEffect(() => {
+    const moved = () => setWhere(place());
+    addEventListener("hashchange", moved);
+    return () => removeEventListener("hashchange", moved);
+  }, []);
+  return where;
+}
+
+function App() {
+  const [session, setSession] = useState(undefined);
+  const [note, setNote] = useState("");
+  const whenRefused = () => {
+    end();
+    setNote(EXPIRED);
+    setSession(null);
+  };
+  const [away, setAway] = useState(null);
+  const open = () => {
+    setAway(null);
+    resume(whenRefused).then(setSession, (error) => {
+      if (error.status === undefined) return setAway(error);
+      setNote(error.status === 401 ? "This link was used before, or is too old. Sign in with a token." : error.message);
+      setSession(null);
+    });
+  };
+  useEffect(open, []);
+  if (away) return html`<main class="page"><${Failure} error=${away} again=${open} /></main>`;
+  if (session === undefined) return html`<main class="page"><${Loading} what="the page" /></main>`;
+  if (session === null) return html`<${SignIn} note=${note} whenRefused=${whenRefused} onSession=${setSession} />`;
+  const leave = () => {
+    end();
+    setNote("");
+    setSession(null);
+  };
+  return html`<${Shell} session=${session} leave=${leave} />`;
+}
+
+function Shell({ session, leave }) {
+  const [live] = useState(() => new Live());
+  const where = usePlace();
+  const main = useRef(null);
+  const isAdmin = session.principal === "admin";
+  const [help, setHelp] = useState(false);
+  useEffect(() => {
+    live.start();
+    return () => live.stop();
+  }, [live]);
+  useEffect(() => {
+    document.title = where.name === "canvas" ? "Baton" : `${where.title} · Baton`;
+  }, [where.title]);
+  useKeys({ "?": () => setHelp(true), "/": () => document.querySelector("[data-search]")?.focus() });
+  const View = where.admin && !isAdmin ? Forbidden : where.view;
+  const shown = LINKS.filter((link) => isAdmin || !link.admin);
+  return html`
+    <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); main.current.focus(); }}>Skip to the content</a>
+    <header class="bar">
+      <a class="brand" href="#/" aria-label="Baton, canvas"><img src="assets/icon.svg" alt="" width="26" height="26" /><span>Baton</span></a>
+      <nav aria-label="Views">${shown.map((link) => html`<a href=${link.href} aria-current=${where.name === link.name ? "page" : undefined}>${link.text}</a>`)}</nav>
+      <${Connection} live=${live} />
+      <${Menu} session=${session} leave=${leave} help=${() => setHelp(true)} />
+    </header>
+    <main id="main" class=${`view view-${where.name}`} tabindex="-1" ref=${main}>
+      <${Guarded} key=${location.hash.split("?")[0]}>
+        <${View} live=${live} session=${session} search=${where.search} ...${where.params} />
+      <//>
+    </main>
+    ${help && html`<${Shortcuts} onClose=${() => setHelp(false)} links=${shown} />`}`;
+}
+
+const Forbidden = () => html`<div class="page"><${Failure} error=${new Error("Only the admin sees this. Sign in with the admin's token")} /></div>`;
+
+function Connection({ live }) {
+  useLive(live);
+  const lost = live.connection === "lost";
+  const text = { live: "Live", connecting: "Connecting…", lost: "Connection lost" }[live.connection];
+  return html`
+    <p class="connection" data-state=${live.connection} role="status" title=${lost ? "What is shown is how it stood when the connection was lost" : "Every change is shown as it is committed"}>
+      <i aria-hidden="true"></i><span>${text}${lost && html`<span class="quiet"> · tried again <${Age} at=${new Date(live.tryAt).toISOString()} until /></span>`}</span>
+    </p>`;
+}
+
+const THEMES = { auto: "As the system", light: "Light", dark: "Dark" };
+
+function Menu({ session, leave, help }) {
+  const [theme, setTheme] = useState(() => localStorage.getItem("baton.theme") ?? "auto");
+  useEffect(() => {
+    localStorage.setItem("baton.theme", theme);
+    if (theme === "auto") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+    dispatchEvent(new Event("themechange"));
+  }, [theme]);
+  const who = session.principal === "admin" ? "Admin" : session.name;
+  return html`
+    <details class="menu" onKeyDown=${(event) => { if (event.key === "Escape") event.currentTarget.open = false; }}>
+      <summary aria-label=${`Signed in as ${who}`}><span class="who">${who}</span></summary>
+      <div class="card">
+        <p class="quiet small">Signed in as <strong>${who}</strong></p>
+        <label for="theme">Appearance</label>
+        <select id="theme" value=${theme} onChange=${(event) => setTheme(event.target.value)}>
+          ${Object.entries(THEMES).map(([value, text]) => html`<option value=${value} selected=${value === theme}>${text}</option>`)}
+        </select>
+        <button onClick=${help}>Keyboard shortcuts</button>
+        <a class="button" href="/docs">The API</a>
+        <button onClick=${leave}>Sign out</button>
+        <p class="quiet small">Baton ${session.version}</p>
+      </div>
+    </details>`;
+}
+
+/** Single keys, where no text is being written and no dialog is open. `g` and a letter goes to a view. */
+function useKeys(keys) {
+  useEffect(() => {
+    let going = false;
+    const press = (event) => {
+      const { target } = event;
+      if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, textarea, select, dialog")) return;
+      const link = going && LINKS.find(({ letter }) => letter === event.key);
+      going = event.key === "g";
+      if (link) location.hash = link.href.slice(1);
+      else if (keys[event.key]) {
+        event.preventDefault();
+        keys[event.key]();
+      }
+    };
+    addEventListener("keydown", press);
+    return () => removeEventListener("keydown", press);
+  }, []);
+}
+
+const Shortcuts = ({ onClose, links }) => html`
+  <${Dialog} title="Keyboard shortcuts" onClose=${onClose}>
+    <dl class="keys">
+      ${links.map(({ text, letter }) => html`<dt><kbd>g</kbd> <kbd>${letter}</kbd></dt><dd>${text}</dd>`)}
+      <dt><kbd>/</kbd></dt><dd>Search</dd>
+      <dt><kbd>+</kbd> <kbd>−</kbd> <kbd>0</kbd></dt><dd>Canvas: nearer, farther, all of it</dd>
+      <dt><kbd>←</kbd> <kbd>↑</kbd> <kbd>↓</kbd> <kbd>→</kbd></dt><dd>Canvas: to the next workspace in that direction</dd>
+      <dt><kbd>Esc</kbd></dt><dd>Close what is open</dd>
+      <dt><kbd>?</kbd></dt><dd>This list</dd>
+    </dl>
+  <//>`;
+
+const root = document.getElementById("page");
+render(html`<${App} />`, root);

@@ -1,0 +1,153 @@
+// What several views are made of.
+
+import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "./vendor.js";
+import { STATUSES, clock, exact, plural, short, span } from "./words.js";
+
+/** Draws anew when what is live is different, at most four times a second. */
+export function useLive(live) {
+  const [, draw] = useState(0);
+  useEffect(() => live.watch(() => draw((count) => count + 1)), [live]);
+}
+
+let ticking = null;
+const tickers = new Set();
+
+/** Draws anew every second, for ages. */
+export function useSeconds() {
+  const [, draw] = useState(0);
+  useEffect(() => {
+    const tick = () => draw((count) => count + 1);
+    tickers.add(tick);
+    ticking ??= setInterval(() => !document.hidden && tickers.forEach((ticker) => ticker()), 1000);
+    return () => tickers.delete(tick);
+  }, []);
+}
+
+/** What `load(signal)` brings: `{ data, error, loading, reload }`. It is asked again when one of `of` changes. */
+export function useLoaded(load, of) {
+  const [state, setState] = useState({ data: null, error: null, loading: true });
+  const [round, setRound] = useState(0);
+  useEffect(() => {
+    const leaving = new AbortController();
+    setState((before) => ({ ...before, loading: true }));
+    load(leaving.signal).then(
+      (data) => setState({ data, error: null, loading: false }),
+      (error) => error.name !== "AbortError" && setState((before) => ({ ...before, error, loading: false })),
+    );
+    return () => leaving.abort();
+  }, [...of, round]);
+  return { ...state, reload: () => setRound((count) => count + 1) };
+}
+
+/** Calls back soon after the last of many calls, and now and then in between. */
+export function useSoon(callback, pause) {
+  const held = useRef({});
+  held.current.callback = callback;
+  useEffect(() => () => clearTimeout(held.current.timer), []);
+  return () => {
+    held.current.timer ??= setTimeout(() => {
+      held.current.timer = null;
+      held.current.callback();
+    }, pause);
+  };
+}
+
+export const Status = ({ status, quiet }) =>
+  html`<span class="status" data-status=${status} title=${quiet ? undefined : STATUSES[status]?.means}><i aria-hidden="true"></i>${STATUSES[status]?.name ?? status}</span>`;
+
+/** An instant in the reader's zone; the exact one on hover. */
+export const Time = ({ at }) => (at ? html`<time datetime=${at} title=${exact(at)}>${clock(at)}</time>` : "—");
+
+/** How long ago an instant is, or how far away. */
+export function Age({ at, until }) {
+  useSeconds();
+  if (!at) return "—";
+  const distance = Date.now() - new Date(at).getTime();
+  const text = until ? (distance > 0 ? "now" : `in ${span(-distance)}`) : span(distance);
+  return html`<time datetime=${at} title=${exact(at)}>${text}</time>`;
+}
+
+/** A workspace's name; its id on hover. */
+export const Name = ({ live, id, link = true }) => {
+  if (!id) return html`<span class="quiet">nobody</span>`;
+  const name = live.name(id);
+  const text = name ?? short(id);
+  return link && name ? html`<a href=${`#/workspaces/${id}`} title=${id}>${text}</a>` : html`<span title=${id}>${text}</span>`;
+};
+
+export const Empty = ({ title, children }) => html`<div class="empty"><p class="empty-title">${title}</p>${children}</div>`;
+
+export const Loading = ({ what }) => html`<p class="loading" role="status"><i class="spinner" aria-hidden="true"></i>Loading ${what}…</p>`;
+
+/** What went wrong, and a way on. */
+export const Failure = ({ error, again }) => html`
+  <div class="failure" role="alert">
+    <p>${error.message}.</p>
+    ${error.retryAfter && html`<p class="quiet">It can be tried again in ${plural(error.retryAfter, "second")}.</p>`}
+    ${again && html`<button onClick=${again}>Try again</button>`}
+  </div>`;
+
+/** A dialog that takes the keyboard, and gives it back. Escape and a press beside it close it. */
+export function Dialog({ title, onClose, children }) {
+  const element = useRef(null);
+  useLayoutEffect(() => {
+    element.current.showModal();
+    return () => element.current?.close();
+  }, []);
+  const beside = (event) => event.target === element.current && onClose();
+  return html`
+    <dialog ref=${element} aria-labelledby="dialog-title" onCancel=${(event) => { event.preventDefault(); onClose(); }} onMouseDown=${beside}>
+      <div class="dialog">
+        <header><h2 id="dialog-title">${title}</h2><button class="icon" aria-label="Close" onClick=${onClose}>✕</button></header>
+        ${children}
+      </div>
+    </dialog>`;
+}
+
+/** Does what takes time: the button says so, and shows what came of it if it failed. */
+export function Doing({ label, doing, act, kind, disabled }) {
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState(null);
+  const press = async () => {
+    setBusy(true);
+    setError(null);
+    try {
+      await act();
+    } catch (failure) {
+      setError(failure);
+    }
+    setBusy(false);
+  };
+  return html`<span class="doing"><button class=${kind} disabled=${busy || disabled} onClick=${press}>${busy ? doing : label}</button>${error && html`<span class="fault" role="alert">${error.message}</span>`}</span>`;
+}
+
+/** Text of others: shown as it is, cut when it is long, whole on demand. */
+export function Long({ text, limit = 4000 }) {
+  const [whole, setWhole] = useState(false);
+  const cut = !whole && text.length > limit;
+  return html`<pre class="text" tabindex="0">${cut ? text.slice(0, limit) : text}</pre>
+    ${cut && html`<button onClick=${() => setWhole(true)}>Show all ${plural(text.length, "character")}</button>`}`;
+}
+
+export function Copy({ text, label }) {
+  const [done, setDone] = useState(false);
+  const copy = async () => {
+    await navigator.clipboard.writeText(text);
+    setDone(true);
+    setTimeout(() => setDone(false), 1500);
+  };
+  return html`<button class="icon copy" aria-label=${label} title=${label} onClick=${copy}>${done ? "✓" : "⧉"}</button>`;
+}
+
+/** Keeps a fault of one view from taking the page with it. */
+export class Guarded extends Component {
+  state = { error: null };
+  componentDidCatch(error) {
+    console.error(error);
+    this.setState({ error });
+  }
+  render({ children }, { error }) {
+    if (!error) return children;
+    return html`<${Failure} error=${new Error(`This view broke: ${error.message}`)} again=${() => this.setState({ error: null })} />`;
+  }
+}
