@@ -1,0 +1,92 @@
+// Where workspaces lie: everyone in the middle of those below it, a circle around each team, organisations side by side.
+// The same workspaces always come to lie in the same places.
+
+import { packEnclose, packSiblings } from "../vendor.js";
+
+/** The radius of a workspace's disc. */
+export const DISC = 22;
+/** Room between discs, for edges and names. */
+const GAP = 26;
+/** Room between a team and the circle around it. */
+const EDGE = 30;
+
+/**
+ * `nodes`: by id, `{ id, x, y, r, workspace, root }`. `teams`: circles around those who have somebody below them, outermost first,
+ * `{ id, x, y, r, depth }`. `bounds`: the circle around all.
+ */
+export function arrange(workspaces) {
+  const below = childrenOf(workspaces);
+  const scene = { nodes: new Map(), teams: [], bounds: { x: 0, y: 0, r: 1 } };
+  const organisations = below.get(null).map((root) => team(root, below, new Set()));
+  organisations.sort((one, other) => other.r - one.r);
+  const places = organisations.map(({ r }) => ({ r: r + GAP }));
+  packSiblings(places);
+  organisations.forEach((organisation, index) => settle(organisation, places[index].x, places[index].y, 0, organisation.workspace.id, scene));
+  if (places.length) scene.bounds = packEnclose(places);
+  return scene;
+}
+
+/** Who is below whom, oldest first; under `null` those at the top, or whose parent cannot be seen. */
+function childrenOf(workspaces) {
+  const below = new Map([[null, []]]);
+  const oldestFirst = [...workspaces.values()].sort((one, other) => one.created_at.localeCompare(other.created_at) || one.id.localeCompare(other.id));
+  for (const workspace of oldestFirst) {
+    const parent = workspaces.has(workspace.parent_id) && workspace.parent_id !== workspace.id ? workspace.parent_id : null;
+    if (!below.has(parent)) below.set(parent, []);
+    below.get(parent).push(workspace);
+  }
+  return below;
+}
+
+// A workspace and all below it, about its own middle.
+function team(workspace, below, above) {
+  const line = new Set(above).add(workspace.id);
+  const members = (below.get(workspace.id) ?? []).filter(({ id }) => !line.has(id)).map((child) => team(child, below, line));
+  if (members.length === 0) return { workspace, members, r: DISC };
+  members.sort((one, other) => one.r - other.r);
+  rings(members);
+  const around = packEnclose([{ x: 0, y: 0, r: DISC }, ...members]);
+  return { workspace, members, r: around.r + EDGE, shift: { x: -around.x, y: -around.y } };
+}
+
+/** Gives those around a middle their places: on rings, the small ones inside, each ring evenly filled. */
+function rings(members) {
+  let inside = DISC;
+  for (let first = 0; first < members.length;) {
+    const [last, distance] = ring(members, first, inside);
+    const angles = members.slice(first, last).map((member) => 2 * Math.asin((member.r + GAP / 2) / distance));
+    const spare = (2 * Math.PI - angles.reduce((sum, angle) => sum + angle, 0)) / angles.length;
+    let at = -Math.PI / 2 - angles[0] / 2;
+    members.slice(first, last).forEach((member, index) => {
+      at += (angles[index] + spare) / 2;
+      Object.assign(member, { x: distance * Math.cos(at), y: distance * Math.sin(at) });
+      at += (angles[index] + spare) / 2;
+    });
+    inside = distance + members[last - 1].r;
+    first = last;
+  }
+}
+
+// How many from `first` on fit on a ring around what is inside, and how far out it is: as far as its largest member needs.
+function ring(members, first, inside) {
+  let last = first;
+  let distance = inside;
+  let angle = 0;
+  while (last < members.length) {
+    const wider = Math.max(distance, inside + GAP + members[last].r);
+    const taken = members.slice(first, last + 1).reduce((sum, { r }) => sum + 2 * Math.asin(Math.min(1, (r + GAP / 2) / wider)), 0);
+    if (last > first && taken > 2 * Math.PI) break;
+    distance = wider;
+    angle = taken;
+    last += 1;
+  }
+  // Few around a middle keep some distance of each other, not only of it.
+  return [last, angle > 2 * Math.PI ? distance * 1.1 : Math.max(distance, inside + GAP + 10 + members[last - 1].r)];
+}
+
+function settle({ workspace, members, r, shift = { x: 0, y: 0 } }, x, y, depth, root, scene) {
+  const middle = { x: x + shift.x, y: y + shift.y };
+  if (members.length) scene.teams.push({ id: workspace.id, name: workspace.name, x, y, r, depth });
+  scene.nodes.set(workspace.id, { id: workspace.id, x: middle.x, y: middle.y, r: DISC, workspace, root });
+  for (const member of members) settle(member, middle.x + member.x, middle.y + member.y, depth + 1, root, scene);
+}
