@@ -108,7 +108,10 @@ export function Dialog({ title, onClose, children }) {
 export function Doing({ label, doing, act, kind, disabled }) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(null);
+  const doingIt = useRef(false);
   const press = async () => {
+    if (doingIt.current) return;
+    doingIt.current = true;
     setBusy(true);
     setError(null);
     try {
@@ -116,9 +119,11 @@ export function Doing({ label, doing, act, kind, disabled }) {
     } catch (failure) {
       setError(failure);
     }
+    doingIt.current = false;
     setBusy(false);
   };
-  return html`<span class="doing"><button class=${kind} disabled=${busy || disabled} onClick=${press}>${busy ? doing : label}</button>${error && html`<span class="fault" role="alert">${error.message}</span>`}</span>`;
+  // A button that is disabled loses the keyboard; this one only takes no second press.
+  return html`<span class="doing"><button class=${kind} disabled=${disabled} aria-disabled=${busy ? "true" : undefined} onClick=${press}>${busy ? doing : label}</button>${error && html`<span class="fault" role="alert">${error.message}</span>`}</span>`;
 }
 
 /** Text of others: shown as it is, cut when it is long, whole on demand. */

@@ -19,7 +19,7 @@ export const ENDED = ["completed", "failed", "cancelled"];
 export const isEnded = (status) => ENDED.includes(status);
 
 /** What a queued delegation waits for, and what brings it on. */
-const WAITS = {
+export const WAITS = {
   busy: ["The target says that it is busy", "asked again"],
   capacity: ["The target works on as many tasks as it takes at once", "goes on when it ends one, looked at again"],
   unreachable: ["The target cannot be reached", "tried again"],

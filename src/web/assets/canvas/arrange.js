@@ -4,26 +4,35 @@
 import { packEnclose, packSiblings } from "../vendor.js";
 
 /** The radius of a workspace's disc. */
-export const DISC = 22;
+export const DISC = 26;
 /** Room between discs, for edges and names. */
-const GAP = 26;
+const GAP = 24;
 /** Room between a team and the circle around it. */
-const EDGE = 30;
+const EDGE = 20;
 
 /**
- * `nodes`: by id, `{ id, x, y, r, workspace, root }`. `teams`: circles around those who have somebody below them, outermost first,
- * `{ id, x, y, r, depth }`. `bounds`: the circle around all.
+ * `nodes`: by id, `{ id, x, y, r, workspace, leads }`. `teams`: circles around those who have somebody below them, outermost first,
+ * `{ id, name, x, y, r, depth }`. `bounds`: the box around all, `{ x, y, width, height }` about its middle. `tall`: whether there is more
+ * room below than beside.
  */
-export function arrange(workspaces) {
+export function arrange(workspaces, tall) {
   const below = childrenOf(workspaces);
-  const scene = { nodes: new Map(), teams: [], bounds: { x: 0, y: 0, r: 1 } };
+  const scene = { nodes: new Map(), teams: [], bounds: { x: 0, y: 0, width: 1, height: 1 } };
   const organisations = below.get(null).map((root) => team(root, below, new Set()));
   organisations.sort((one, other) => other.r - one.r);
   const places = organisations.map(({ r }) => ({ r: r + GAP }));
   packSiblings(places);
-  organisations.forEach((organisation, index) => settle(organisation, places[index].x, places[index].y, 0, organisation.workspace.id, scene));
-  if (places.length) scene.bounds = packEnclose(places);
+  if (tall) places.forEach((place) => Object.assign(place, { x: place.y, y: place.x }));
+  organisations.forEach((organisation, index) => settle(organisation, places[index].x, places[index].y, 0, scene));
+  if (places.length) scene.bounds = box(places);
   return scene;
+}
+
+function box(circles) {
+  const least = (member) => Math.min(...circles.map((circle) => circle[member] - circle.r));
+  const most = (member) => Math.max(...circles.map((circle) => circle[member] + circle.r));
+  const [left, right, top, bottom] = [least("x"), most("x"), least("y"), most("y")];
+  return { x: (left + right) / 2, y: (top + bottom) / 2, width: right - left, height: bottom - top };
 }
 
 /** Who is below whom, oldest first; under `null` those at the top, or whose parent cannot be seen. */
@@ -84,9 +93,9 @@ function ring(members, first, inside) {
   return [last, angle > 2 * Math.PI ? distance * 1.1 : Math.max(distance, inside + GAP + 10 + members[last - 1].r)];
 }
 
-function settle({ workspace, members, r, shift = { x: 0, y: 0 } }, x, y, depth, root, scene) {
+function settle({ workspace, members, r, shift = { x: 0, y: 0 } }, x, y, depth, scene) {
   const middle = { x: x + shift.x, y: y + shift.y };
   if (members.length) scene.teams.push({ id: workspace.id, name: workspace.name, x, y, r, depth });
-  scene.nodes.set(workspace.id, { id: workspace.id, x: middle.x, y: middle.y, r: DISC, workspace, root });
-  for (const member of members) settle(member, middle.x + member.x, middle.y + member.y, depth + 1, root, scene);
+  scene.nodes.set(workspace.id, { id: workspace.id, x: middle.x, y: middle.y, r: DISC, workspace, leads: members.length > 0 });
+  for (const member of members) settle(member, middle.x + member.x, middle.y + member.y, depth + 1, scene);
 }

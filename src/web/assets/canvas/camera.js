@@ -3,7 +3,7 @@
 const NEAREST = 4;
 const FARTHEST = 0.04;
 /** Room around all, in pixels. */
-const MARGIN = 36;
+const MARGIN = 20;
 
 export class Camera {
   x = 0;
@@ -25,10 +25,12 @@ export class Camera {
     return [(x - this.width / 2) / this.scale + this.x, (y - this.height / 2) / this.scale + this.y];
   }
 
-  /** Shows all of a circle. */
-  fit({ x, y, r }, atOnce) {
-    const room = Math.max(40, Math.min(this.width, this.height) - 2 * MARGIN);
-    this.#aim({ x, y, scale: clamp(room / (2 * r), FARTHEST, 1.6) }, atOnce);
+  /** Shows all of a box, in what `covered` leaves free: how much of the screen lies under something at each side, in pixels. */
+  fit({ x, y, width, height }, covered, atOnce) {
+    const { left, right, top, bottom } = covered;
+    const room = (all, one, other) => Math.max(60, all - one - other - 2 * MARGIN);
+    const scale = clamp(Math.min(room(this.width, left, right) / width, room(this.height, top, bottom) / height), FARTHEST, 1.5);
+    this.#aim({ x: x - (left - right) / 2 / scale, y: y - (top - bottom) / 2 / scale, scale }, atOnce);
     this.held = false;
   }
 

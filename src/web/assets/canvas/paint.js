@@ -86,13 +86,35 @@ export class Painter {
       if (!visible(node, camera)) continue;
       this.#paintNode(context, node, scene.loads.get(node.id), camera, chosen);
     }
-    for (const node of scene.nodes.values()) {
-      const named = node.id === chosen.selected || node.id === chosen.hovered;
-      if (visible(node, camera) && (named || DISC * camera.scale >= 11)) this.#paintName(context, node, camera, named);
+    this.#paintNames(context, scene, camera, chosen);
+  }
+
+  // Names that would lie over others are left out: those of leads and of those who have work come first.
+  #paintNames(context, scene, camera, { selected, hovered }) {
+    const size = Math.min(13, Math.max(11, 12.5 * camera.scale)) / camera.scale;
+    const weight = ({ id, leads }) => (id === selected || id === hovered ? 1e9 : (leads ? 1e6 : 0) + (scene.loads.get(id)?.total ?? 0));
+    const seen = [...scene.nodes.values()].filter((node) => visible(node, camera)).sort((one, other) => weight(other) - weight(one));
+    const taken = [];
+    context.textAlign = "center";
+    context.textBaseline = "top";
+    context.lineJoin = "round";
+    context.lineWidth = size * 0.3;
+    context.strokeStyle = this.#colours.surface;
+    context.fillStyle = this.#colours.ink;
+    for (const node of seen) {
+      const chosen = node.id === selected || node.id === hovered;
+      if (!chosen && DISC * camera.scale < 7) break;
+      const text = cut(node.workspace.name, chosen ? 40 : 18);
+      const place = { x: node.x, y: node.y + node.r + 4, half: text.length * size * 0.29, size };
+      if (!chosen && taken.some((other) => overlap(place, other))) continue;
+      taken.push(place);
+      context.font = `${chosen || node.leads ? 650 : 500} ${size}px ${SANS}`;
+      context.strokeText(text, place.x, place.y);
+      context.fillText(text, place.x, place.y);
     }
   }
 
-  #paintTeam(context, { x, y, r, depth, name }, camera) {
+  #paintTeam(context, { x, y, r, depth }, camera) {
     context.beginPath();
     context.arc(x, y, r, 0, 2 * Math.PI);
     context.fillStyle = depth % 2 ? this.#colours.sunken : this.#colours.surface;
@@ -100,13 +122,6 @@ export class Painter {
     context.lineWidth = 1 / camera.scale;
     context.strokeStyle = this.#colours[depth ? "line" : "strong-line"];
     context.stroke();
-    if (r * camera.scale < 64) return;
-    const size = Math.min(depth ? 12 : 14, r * camera.scale * 0.12) / camera.scale;
-    context.font = `${depth ? 500 : 650} ${size}px ${SANS}`;
-    context.textAlign = "center";
-    context.textBaseline = "top";
-    context.fillStyle = this.#colours.quiet;
-    context.fillText(cut(name, 28), x, y - r + size * 0.8);
   }
 
   #paintWay(context, scene, way, camera, { selected }) {
@@ -142,11 +157,11 @@ export class Painter {
     }
     this.#dot(context, x + r * 0.71, y + r * 0.71, 4.6, this.#colours.raised);
     this.#dot(context, x + r * 0.71, y + r * 0.71, 3.4, this.#colours[presenceColour(workspace.status)]);
-    if (load?.total) this.#paintLoad(context, x, y, r, load);
+    if (load?.total) this.#paintLoad(context, x, y, r, load, camera);
   }
 
   // How those stand that a workspace is given, as parts of a ring, and how many they are.
-  #paintLoad(context, x, y, r, load) {
+  #paintLoad(context, x, y, r, load, camera) {
     let from = -Math.PI / 2;
     for (const status of LIVE) {
       const count = load.counts.get(status);
@@ -155,30 +170,16 @@ export class Painter {
       this.#ring(context, x, y, r - 4.5, 4, this.#colours[status], from, to);
       from = to;
     }
-    context.font = `650 ${load.total > 999 ? 11 : 13}px ${SANS}`;
+    context.font = `650 ${Math.max(load.total > 999 ? 11 : 13, Math.min(10.5 / camera.scale, 22))}px ${SANS}`;
     context.textAlign = "center";
     context.textBaseline = "middle";
     context.fillStyle = this.#colours.ink;
     context.fillText(load.total > 9999 ? `${Math.round(load.total / 1000)}k` : load.total, x, y + 0.5);
   }
 
-  #paintName(context, { x, y, r, workspace }, camera, named) {
-    const size = Math.max(named ? 12 / camera.scale : 0, Math.min(12.5, 13 / camera.scale));
-    context.font = `${named ? 650 : 500} ${size}px ${SANS}`;
-    context.textAlign = "center";
-    context.textBaseline = "top";
-    context.lineJoin = "round";
-    context.lineWidth = size * 0.3;
-    context.strokeStyle = this.#colours.surface;
-    context.fillStyle = this.#colours.ink;
-    const text = cut(workspace.name, named ? 40 : 16);
-    context.strokeText(text, x, y + r + 5);
-    context.fillText(text, x, y + r + 5);
-  }
-
   // All beads of a colour are one shape: that is what makes many of them cheap.
   #paintBeads(context, scene, camera) {
-    const size = Math.max(3.1, 1.5 / camera.scale);
+    const size = Math.min(DISC * 0.4, Math.max(3.6, 2.7 / camera.scale));
     const shapes = new Map();
     for (const bead of scene.beads.all.values()) {
       const place = beadPlace(scene, bead);
@@ -241,6 +242,8 @@ function visible({ x, y, r }, camera) {
   const room = (r + 30) * camera.scale;
   return left > -room && top > -room && left < camera.width + room && top < camera.height + room;
 }
+
+const overlap = (one, other) => Math.abs(one.x - other.x) < one.half + other.half && Math.abs(one.y - other.y) < one.size * 1.1;
 
 /** The way from one to the other: bent to its right, so that the way back is another one. */
 function curve(from, to) {

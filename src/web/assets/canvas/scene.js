@@ -10,7 +10,9 @@ const NEWS_KEPT = 7;
 export class Scene {
   nodes = new Map();
   teams = [];
-  bounds = { x: 0, y: 0, r: 1 };
+  bounds = { x: 0, y: 0, width: 1, height: 1 };
+  /** Whether there is more room below than beside. */
+  tall = false;
   /** By workspace: how many it is given, by status, and how many it has given away. */
   loads = new Map();
   /** By `caller>target`: `{ caller, target, total, counts }`. */
@@ -53,6 +55,12 @@ export class Scene {
     return false;
   }
 
+  /** Takes what room there is; whether places changed. */
+  fill(width, height) {
+    this.tall = height > width;
+    return this.#place();
+  }
+
   #begin() {
     this.loads.clear();
     this.ways.clear();
@@ -64,13 +72,13 @@ export class Scene {
 
   #place() {
     this.version += 1;
-    const seats = [...this.live.workspaces.values()].map(({ id, parent_id, name }) => `${id}<${parent_id}:${name}`).join();
+    const seats = [...this.live.workspaces.values()].map(({ id, parent_id, name }) => `${id}<${parent_id}:${name}`).join() + this.tall;
     if (seats === this.#arranged) {
       for (const node of this.nodes.values()) node.workspace = this.live.workspaces.get(node.id);
       return false;
     }
     this.#arranged = seats;
-    Object.assign(this, arrange(this.live.workspaces));
+    Object.assign(this, arrange(this.live.workspaces, this.tall));
     return true;
   }
 

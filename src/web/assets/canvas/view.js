@@ -109,14 +109,17 @@ function openStage(canvas, live, scene, held, setTip) {
     cancelAnimationFrame(frame);
     clearTimeout(frame);
   };
-  const fit = () => { camera.fit(scene.bounds); wake(); };
+  const fit = (atOnce) => { camera.fit(scene.bounds, covered(camera), atOnce); wake(); };
+  // What happened while nobody drew.
+  scene.take(null);
   const deafen = live.hear((event, before) => {
-    if (scene.take(event, before) && !camera.held) camera.fit(scene.bounds);
+    if (scene.take(event, before) && !camera.held) fit();
     wake();
   });
   const sized = new ResizeObserver(() => {
     painter.resize(camera);
-    if (!camera.held) camera.fit(scene.bounds, true);
+    scene.fill(camera.width, camera.height);
+    if (!camera.held) fit(true);
     wake();
   });
   sized.observe(canvas);
@@ -143,7 +146,7 @@ function openStage(canvas, live, scene, held, setTip) {
     wake();
   };
   canvas.onkeydown = (event) => {
-    const keys = { "+": () => zoom(1.35), "=": () => zoom(1.35), "-": () => zoom(1 / 1.35), 0: fit, Escape: () => held.choose(null) };
+    const keys = { "+": () => zoom(1.35), "=": () => zoom(1.35), "-": () => zoom(1 / 1.35), 0: () => fit(), Escape: () => held.choose(null) };
     const arrow = ARROWS[event.key];
     if (arrow) {
       const from = scene.nodes.get(held.selected);
@@ -162,6 +165,9 @@ function openStage(canvas, live, scene, held, setTip) {
   };
   return { wake, fit, zoom, reveal, close };
 }
+
+/** What lies over the drawing: the lists at its sides where there is room for them, and the legend. */
+const covered = ({ width }) => ({ left: width > 720 ? 248 : 0, right: width > 720 ? 276 : 0, top: width > 1080 ? 48 : 76, bottom: 56 });
 
 /** How a workspace stands, in words. */
 function inWords(workspace, load) {
@@ -190,7 +196,7 @@ function List({ live, scene, selected, choose }) {
   return html`
     <aside class="side list" id="workspaces" aria-label="Workspaces">
       <label class="hidden-text" for="find">Find a workspace</label>
-      <input id="find" type="search" data-search placeholder=${`Find among ${plural(live.workspaces.size, "workspace")}`} value=${filter} onInput=${(event) => setFilter(event.target.value)} />
+      <input id="find" type="search" data-search placeholder="Find a workspace" value=${filter} onInput=${(event) => setFilter(event.target.value)} />
       <ul>
         ${found.slice(0, LISTED).map((workspace) => html`
           <li key=${workspace.id}>

@@ -1,0 +1,179 @@
+// Many delegations cancelled or retried at once: first what it would come to, then how far it is, then what came of it.
+
+import { ask } from "./api.js";
+import { asked } from "./listing.js";
+import { Dialog, Failure, Loading } from "./parts.js";
+import { html, useEffect, useRef, useState } from "./vendor.js";
+import { STATUSES, number, plural, short } from "./words.js";
+
+/** How many ids one request may name. */
+const IDS = 500;
+/** What one request is tried again after when the server does not say, in ms. */
+const PAUSE = 2_000;
+
+const WORDS = {
+  cancel: {
+    title: "Cancel delegations", verb: "Cancel", doing: "Cancelling", done: "cancelled",
+    will: (count) => `${count} in flight will end as cancelled. Their callers are told, and so is each target that works on one; what it may still answer is kept as a late result.`,
+    not: "Ended ones are not touched.",
+    none: "None of these is in flight: there is nothing to cancel.",
+  },
+  retry: {
+    title: "Retry delegations", verb: "Retry", doing: "Retrying", done: "begun again",
+    will: (count) => `${count} that ended will begin again: each as a new delegation of the same task to the same target. The old ones stay as they are.`,
+    not: "Those in flight are not touched, and those retried here before are not begun a second time.",
+    none: "None of these has ended, or their targets are not known: there is nothing to retry.",
+  },
+};
+
+/** The requests that name what is meant: one for all that match, one for each some hundred that were chosen. */
+function scopes(chosen, filter) {
+  if (!chosen) return [Object.fromEntries(Object.entries(asked(filter)).filter(([, value]) => value))];
+  const ids = chosen.map(({ caller_id, delegation_id }) => ({ caller_id, delegation_id }));
+  return Array.from({ length: Math.ceil(ids.length / IDS) }, (_, index) => ({ ids: ids.slice(index * IDS, (index + 1) * IDS) }));
+}
+
+/** What the filter says, in words. */
+function inWords(filter, live) {
+  const statuses = filter.words.map((word) => STATUSES[word]?.name ?? { in_flight: "In flight", ended: "Ended" }[word] ?? word);
+  const said = [
+    statuses.length > 0 && `status ${statuses.join(" or ")}`,
+    filter.workspace && `sent or received by ${live.name(filter.workspace) ?? short(filter.workspace)}`,
+    filter.q && `with the text “${filter.q}”`,
+  ].filter(Boolean);
+  return said.length ? `Of all delegations: ${said.join(", ")}.` : "Of all delegations, without a filter.";
+}
+
+export function Bulk({ live, session, filter, act, chosen, onClose }) {
+  const words = WORDS[act];
+  const [stage, setStage] = useState({ name: "counting" });
+  const reason = useRef("");
+  const isStopped = useRef(false);
+  const parts = useRef(scopes(chosen, filter)).current;
+  const path = `/canvas/delegations/${act}`;
+
+  const count = async () => {
+    setStage({ name: "counting" });
+    try {
+      const counted = await Promise.all(parts.map((part) => ask(path, { body: { ...part, dry_run: true } })));
+      const matched = counted.reduce((sum, one) => sum + one.matched, 0);
+      setStage({ name: "asking", matched, more: counted.some((one) => one.more), before: counted.map((one) => one.before) });
+    } catch (error) {
+      setStage({ name: "uncounted", error });
+    }
+  };
+  useEffect(() => {
+    count();
+    return () => { isStopped.current = true; };
+  }, []);
+
+  const run = async () => {
+    const report = { done: 0, refused: [], refusedCount: 0, matched: stage.matched, more: stage.more };
+    const tell = (name, error) => setStage({ name, error, ...report });
+    const spoken = act === "cancel" && reason.current.trim() ? { reason: reason.current.trim() } : {};
+    tell("running");
+    try {
+      for (const [index, part] of parts.entries()) {
+        let before = stage.before[index];
+        do {
+          const answer = await patiently(() => ask(path, { body: { ...part, ...spoken, before } }), isStopped);
+          if (!answer) return tell("stopped");
+          report.done += answer.done;
+          report.refusedCount += answer.refused_count;
+          report.refused = [...report.refused, ...answer.refused].slice(0, 20);
+          before = answer.next;
+          tell("running");
+          if (isStopped.current) return tell(before || index + 1 < parts.length ? "stopped" : "finished");
+        } while (before);
+      }
+      tell("finished");
+    } catch (error) {
+      tell("stopped", error);
+    }
+  };
+  const close = () => {
+    isStopped.current = true;
+    onClose(["running", "stopped", "finished"].includes(stage.name));
+  };
+  const isCallers = session.principal !== "admin";
+  return html`
+    <${Dialog} title=${words.title} onClose=${close}>
+      <div class="bulk">
+        ${stage.name === "counting" && html`<${Loading} what="how many that are" />`}
+        ${stage.name === "uncounted" && html`<${Failure} error=${stage.error} again=${count} />`}
+        ${stage.name === "asking" && html`<${Asking} ...${{ words, act, chosen, isCallers, stage, reason, run, close }} scope=${chosen ? `Of ${plural(chosen.length, "chosen delegation")}.` : inWords(filter, live)} />`}
+        ${stage.name === "running" && html`<${Running} words=${words} stage=${stage} stop=${() => { isStopped.current = true; }} />`}
+        ${(stage.name === "finished" || stage.name === "stopped") && html`<${Report} words=${words} stage=${stage} close=${close} />`}
+      </div>
+    <//>`;
+}
+
+/** Asks until it is answered: what is only not now is tried again. Nothing when it was stopped meanwhile. */
+async function patiently(request, isStopped) {
+  for (let tries = 1; !isStopped.current; tries += 1) {
+    try {
+      return await request();
+    } catch (error) {
+      const isPassing = error.status === undefined || error.status === 429 || error.status === 503;
+      if (!isPassing || tries === 5) throw error;
+      await new Promise((resolve) => setTimeout(resolve, error.retryAfter ? error.retryAfter * 1000 : PAUSE));
+    }
+  }
+  return null;
+}
+
+function Asking({ words, act, chosen, isCallers, stage, reason, run, close, scope }) {
+  const first = useRef(null);
+  useEffect(() => first.current?.focus(), []);
+  const amount = `${stage.more ? "More than " : ""}${number(stage.matched)}`;
+  if (stage.matched === 0) {
+    return html`<p class="quiet">${scope}</p><p>${words.none}</p><div class="row end"><button ref=${first} onClick=${close}>Close</button></div>`;
+  }
+  const submit = (event) => {
+    event.preventDefault();
+    run();
+  };
+  return html`
+    <form onSubmit=${submit}>
+      <p class="quiet">${scope}</p>
+      <p><strong>${words.will(amount)}</strong></p>
+      <p>${words.not}${isCallers && " Only those that this workspace called are meant."}${!chosen && " Nothing that is accepted from now on is touched."}</p>
+      ${act === "cancel" && html`
+        <div class="field"><label for="bulk-reason">Reason, if you like</label>
+          <input id="bulk-reason" ref=${first} maxlength="500" autocomplete="off" placeholder="Shown to the callers" onInput=${(event) => { reason.current = event.target.value; }} /></div>`}
+      <div class="row end"><button type="button" onClick=${close}>Leave it</button>
+        <button class=${act === "cancel" ? "danger" : "primary"} ref=${act === "cancel" ? undefined : first}>${words.verb} ${amount.toLowerCase()}</button></div>
+    </form>`;
+}
+
+function Running({ words, stage, stop }) {
+  const button = useRef(null);
+  const [stopping, setStopping] = useState(false);
+  useEffect(() => button.current.focus(), []);
+  const passed = stage.done + stage.refusedCount;
+  const of = stage.more ? `more than ${number(stage.matched)}` : number(stage.matched);
+  return html`
+    <p role="status">${stopping ? "Stopping after this step" : words.doing}: ${number(passed)} of ${of}…</p>
+    <progress aria-label=${words.doing} max=${stage.matched} value=${stage.more && passed >= stage.matched ? undefined : passed}></progress>
+    <div class="row end"><button ref=${button} onClick=${() => { setStopping(true); stop(); }}>Stop</button></div>`;
+}
+
+function Report({ words, stage, close }) {
+  const button = useRef(null);
+  useEffect(() => button.current.focus(), []);
+  const left = Math.max(0, stage.matched - stage.done - stage.refusedCount);
+  return html`
+    <div role="status">
+      <p><strong>${number(stage.done)} ${words.done}${stage.refusedCount > 0 && `, ${number(stage.refusedCount)} refused`}.</strong></p>
+      ${stage.name === "stopped" && html`<p>Stopped with ${stage.more ? "at least " : ""}${number(left)} left as they were.</p>`}
+      ${stage.error && html`<p class="fault">${stage.error.message}.</p>`}
+      ${stage.name === "finished" && left > 0 && html`<p class="quiet">${plural(left, "other")} moved on by themselves meanwhile.</p>`}
+    </div>
+    ${stage.refused.length > 0 && html`
+      <h3>Refused, and why</h3>
+      <ul class="refused" tabindex="0" aria-label="Refused">
+        ${stage.refused.map(({ caller_id, delegation_id, error }) => html`<li key=${`${caller_id}/${delegation_id}`}><a class="mono" href=${`#/delegations/${encodeURIComponent(caller_id)}/${encodeURIComponent(delegation_id)}`} title=${delegation_id}>${short(delegation_id)}</a> ${error}</li>`)}
+      </ul>
+      ${stage.refusedCount > stage.refused.length && html`<p class="quiet">And ${number(stage.refusedCount - stage.refused.length)} more.</p>`}`}
+    <div class="row end"><button class="primary" ref=${button} onClick=${close}>Close</button></div>`;
+}

@@ -1,0 +1,92 @@
+// What the caller of a delegation may do about it: cancel, retry, answer.
+
+import { ask } from "./api.js";
+import { Dialog, Doing } from "./parts.js";
+import { html, useEffect, useRef, useState } from "./vendor.js";
+import { isEnded } from "./words.js";
+
+const route = (caller, id, act) => `/workspaces/${encodeURIComponent(caller)}/delegations/${encodeURIComponent(id)}/${act}`;
+
+/** A key that no other retry has: one press, however often the request has to be sent, begins one delegation. */
+const mint = () => `canvas-${Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+
+export function Actions({ data, caller, id, done }) {
+  const [cancelling, setCancelling] = useState(false);
+  const once = useRef(mint()).current;
+  if (!isEnded(data.status)) {
+    const close = () => setCancelling(false);
+    return html`<button class="danger" onClick=${() => setCancelling(true)}>Cancel…</button>
+      ${cancelling && html`<${Cancel} ...${{ caller, id, done }} onClose=${close} />`}`;
+  }
+  if (!data.target_id) return null;
+  const retry = async () => {
+    const begun = await ask(route(caller, id, "retry"), { body: { idempotency_key: once } });
+    location.hash = `/delegations/${encodeURIComponent(caller)}/${encodeURIComponent(begun.delegation_id)}`;
+  };
+  return html`<${Doing} label="Retry" doing="Retrying…" act=${retry} />`;
+}
+
+function Cancel({ caller, id, done, onClose }) {
+  const field = useRef(null);
+  const [fault, setFault] = useState(null);
+  const [busy, setBusy] = useState(false);
+  useEffect(() => field.current.focus(), []);
+  const submit = async (event) => {
+    event.preventDefault();
+    if (busy) return;
+    setBusy(true);
+    try {
+      await ask(route(caller, id, "cancel"), { body: { reason: field.current.value.trim() } });
+      onClose();
+      done();
+    } catch (error) {
+      setFault(error.message);
+      setBusy(false);
+    }
+  };
+  return html`
+    <${Dialog} title="Cancel this delegation" onClose=${onClose}>
+      <form class="bulk" onSubmit=${submit}>
+        <p>It ends as cancelled at once. The target is told if it works on it; what it may still answer is kept as a late result.</p>
+        <div class="field"><label for="cancel-reason">Reason, if you like</label><input id="cancel-reason" ref=${field} maxlength="500" autocomplete="off" placeholder="Shown to the caller" /></div>
+        ${fault && html`<p class="fault" role="alert">${fault}.</p>`}
+        <div class="row end"><button type="button" onClick=${onClose}>Leave it</button><button class="danger" aria-disabled=${String(busy)}>${busy ? "Cancelling…" : "Cancel the delegation"}</button></div>
+      </form>
+    <//>`;
+}
+
+/** The target's question, and room for the answer. */
+export function Answer({ data, caller, id, done }) {
+  const field = useRef(null);
+  const [fault, setFault] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const submit = async (event) => {
+    event.preventDefault();
+    const text = field.current.value;
+    if (busy) return;
+    if (!text.trim()) return setFault("Write an answer first");
+    setBusy(true);
+    setFault(null);
+    try {
+      await ask(route(caller, id, "input"), { body: { text } });
+      field.current.value = "";
+      // While the answer is on its way the form may still stand here; the keyboard is not left in it.
+      field.current.blur();
+      done();
+    } catch (error) {
+      setFault(error.message);
+    }
+    setBusy(false);
+  };
+  return html`
+    <section class="card question" aria-labelledby="of-question">
+      <h2 id="of-question">The target asks</h2>
+      <p class="said">${data.question}</p>
+      <form onSubmit=${submit}>
+        <label for="answer">Your answer</label>
+        <textarea id="answer" ref=${field} rows="3" aria-describedby="answer-fault"></textarea>
+        <p id="answer-fault" class="fault" role="alert">${fault && `${fault}.`}</p>
+        <div class="row"><button class="primary" aria-disabled=${String(busy)}>${busy ? "Sending…" : "Send the answer"}</button></div>
+      </form>
+    </section>`;
+}
