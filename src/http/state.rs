@@ -25,6 +25,8 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// Where others reach this service; empty when nobody said.
     pub public_url: Arc<str>,
+    /// Whether replies are written into inboxes.
+    pub inbox_push: bool,
     /// Default deadline of a delegation.
     pub deadline: Duration,
     /// Requests a minute for each peer address; 0 is off.
@@ -46,6 +48,7 @@ impl From<&Config> for Settings {
         Self {
             max_body_bytes: config.max_body_bytes,
             public_url: config.public_url.trim().into(),
+            inbox_push: config.inbox_push(),
             deadline: config.deadline(),
             rate_limit: config.rate_limit,
             read_connections: usize::try_from(config.read_connections).unwrap_or(1),
