@@ -18,6 +18,7 @@ mod away;
 mod bad_input;
 mod bad_replies;
 mod bench;
+mod canvas;
 mod clearing;
 mod cli;
 mod complete;
