@@ -1,14 +1,11 @@
-//! What the page looks at: the picture, lists by page, one delegation with its family; and what is done to many at once.
+//! What the page looks at: the picture, and lists by page.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::support::agent::{Behaviour as B, FakeAgent};
 use crate::support::client::{Api, As, Reply, Workspace};
 use crate::support::database::Database;
-use crate::support::eventually;
-use crate::support::hook::Hook;
 use crate::support::server::{Family, Server};
 
 crate::on_both_databases!(
@@ -16,32 +13,28 @@ crate::on_both_databases!(
     filters_and_searches_find_what_is_meant,
     nobody_sees_what_is_not_theirs,
     the_picture_is_no_newer_than_its_place,
-    many_are_cancelled_and_what_came_later_is_not,
-    many_are_begun_again_and_none_of_them_twice,
     a_look_takes_nothing,
-    a_delegation_is_shown_with_its_family,
-    what_was_delivered_is_told_to_its_caller,
     what_makes_no_sense_is_refused_by_name,
 );
 
 /// An address where nobody listens: recorded delegations are never sent.
-const NOWHERE: &str = "http://127.0.0.1:9/";
+pub(crate) const NOWHERE: &str = "http://127.0.0.1:9/";
 
 /// Recorded ones with these ids and a task of their own.
-async fn recorded(api: &Api, caller: &Workspace, target: &Workspace, ids: &[String]) {
+pub(crate) async fn recorded(api: &Api, caller: &Workspace, target: &Workspace, ids: &[String]) {
     for id in ids {
         let task = format!("task of {id}");
         api.record(caller, target, id, &task).await.expect(202);
     }
 }
 
-fn numbered(prefix: &str, count: usize) -> Vec<String> {
+pub(crate) fn numbered(prefix: &str, count: usize) -> Vec<String> {
     (0..count)
         .map(|number| format!("{prefix}-{number:04}"))
         .collect()
 }
 
-async fn lines(api: &Api, by: As<'_>, query: &str) -> Reply {
+pub(crate) async fn lines(api: &Api, by: As<'_>, query: &str) -> Reply {
     api.get(by, &format!("/canvas/delegations?{query}")).await
 }
 
@@ -54,7 +47,7 @@ fn ids_of(reply: &Reply) -> Vec<String> {
 }
 
 /// Every id, page by page; `between` runs after each page.
-async fn all_ids(
+pub(crate) async fn all_ids(
     api: &Api,
     by: As<'_>,
     query: &str,
@@ -335,174 +328,6 @@ async fn the_picture_is_no_newer_than_its_place(database: Database) {
     );
 }
 
-/// Acts until nothing is left; how many were matched, done and refused, and the refusals.
-async fn act(api: &Api, by: As<'_>, what: &str, body: &Value) -> (u64, u64, u64, Vec<Value>) {
-    let (mut matched, mut done, mut refused, mut told) = (0, 0, 0, Vec::new());
-    let mut body = body.clone();
-    loop {
-        let reply = api
-            .post(by, &format!("/canvas/delegations/{what}"), &body)
-            .await
-            .expect(200);
-        let number = |name: &str| {
-            reply.body[name]
-                .as_u64()
-                .unwrap_or_else(|| panic!("{}", reply.text))
-        };
-        matched += number("matched");
-        done += number("done");
-        refused += number("refused_count");
-        told.extend(reply.body["refused"].as_array().expect("refusals").clone());
-        if reply.body["next"].is_null() {
-            return (matched, done, refused, told);
-        }
-        body["before"] = reply.body["next"].clone();
-    }
-}
-
-async fn dry_run(api: &Api, by: As<'_>, what: &str, body: &Value) -> Reply {
-    let mut body = body.clone();
-    body["dry_run"] = json!(true);
-    api.post(by, &format!("/canvas/delegations/{what}"), &body)
-        .await
-        .expect(200)
-}
-
-async fn many_are_cancelled_and_what_came_later_is_not(database: Database) {
-    let server = Server::start(&database, &[]).await;
-    let Family { caller, target, .. } = server.family(NOWHERE).await;
-    let api = server.api();
-    recorded(api, &caller, &target, &numbered("old", 520)).await;
-    recorded(api, &target, &caller, &numbered("other", 2)).await;
-    for id in numbered("old", 5) {
-        api.report_completed(&target, &id, "done").await.expect(200);
-    }
-    let own = As::Workspace(&caller);
-    let counted = dry_run(api, own, "cancel", &json!({"status": "in_flight"}))
-        .await
-        .body;
-    assert_eq!(
-        (&counted["matched"], &counted["more"]),
-        (&json!(515), &json!(false))
-    );
-    assert_eq!(
-        database.count("SELECT count(*) FROM delegations WHERE status = 'cancelled'"),
-        0
-    );
-    recorded(api, &caller, &target, &numbered("new", 3)).await;
-    let body = json!({"status": "in_flight", "before": counted["before"], "reason": "all of it"});
-    assert_eq!(act(api, own, "cancel", &body).await, (515, 515, 0, vec![]));
-    assert_eq!(act(api, own, "cancel", &body).await, (0, 0, 0, vec![]));
-    let left = all_ids(api, As::Admin, "status=in_flight", async || {}).await;
-    assert_eq!(
-        left,
-        [
-            "new-0002",
-            "new-0001",
-            "new-0000",
-            "other-0001",
-            "other-0000"
-        ]
-    );
-    let whole = api.delegation(&caller, "old-0519").await.expect(200);
-    assert_eq!(
-        (whole.str("status"), whole.str("error")),
-        ("cancelled", "all of it")
-    );
-
-    // By name; and by a text that only some hold.
-    let ids = json!({"ids": [
-        {"caller_id": caller.id, "delegation_id": "new-0000"},
-        {"caller_id": target.id, "delegation_id": "other-0000"},
-        {"caller_id": caller.id, "delegation_id": "old-0000"},
-    ]});
-    let counted = dry_run(api, As::Admin, "cancel", &ids).await.body;
-    assert_eq!(counted["matched"], 2);
-    let mut body = ids.clone();
-    body["before"] = counted["before"].clone();
-    assert_eq!(act(api, As::Admin, "cancel", &body).await.1, 2);
-    let text = json!({"q": "NEW-0002"});
-    assert_eq!(
-        dry_run(api, As::Admin, "cancel", &text).await.body["matched"],
-        1
-    );
-    assert_eq!(act(api, As::Admin, "cancel", &text).await.1, 1);
-    let left = all_ids(api, As::Admin, "status=in_flight", async || {}).await;
-    assert_eq!(left, ["new-0001", "other-0001"]);
-    server.assert_invariants().await;
-}
-
-async fn many_are_begun_again_and_none_of_them_twice(database: Database) {
-    let server = Server::start(&database, &[]).await;
-    let agent = FakeAgent::start(B::Error(-32603, "no".to_owned())).await;
-    let Family {
-        root,
-        caller,
-        target,
-    } = server.family(&agent.url()).await;
-    let gone = api_child(server.api(), &root).await;
-    let api = server.api();
-    for (number, id) in numbered("old", 30).iter().enumerate() {
-        let to = if number < 27 { &target } else { &gone };
-        api.record(&caller, to, id, "again").await.expect(202);
-        api.report_failed(to, id, "no").await.expect(200);
-    }
-    api.report_completed(&caller, "adopted", "42")
-        .await
-        .expect(200);
-    api.record(&caller, &target, "live", "t").await.expect(202);
-    let path = format!("/workspaces/{}", gone.id);
-    api.request(reqwest::Method::DELETE, As::Admin, &path, None)
-        .await
-        .expect(200);
-
-    let all = json!({"status": "ended"});
-    let counted = dry_run(api, As::Admin, "retry", &all).await.body;
-    assert_eq!(counted["matched"], 30, "one has no known target");
-    let body = json!({"status": "ended", "before": counted["before"]});
-    // A repeated call, and one at the same time.
-    agent.hold();
-    let both = tokio::join!(
-        act(api, As::Admin, "retry", &body),
-        act(api, As::Admin, "retry", &body)
-    );
-    let (_, done, refused, told) = both.0;
-    assert!((27..=54).contains(&(done + both.1.1)), "{done}");
-    assert_eq!(refused, 3);
-    assert_eq!(told.len(), 3);
-    assert_eq!(told[0]["error"], "target workspace not found");
-    let begun = "SELECT count(*) FROM delegations WHERE retry_of LIKE 'old-%'";
-    assert_eq!(database.count(begun), 27);
-    agent.release();
-    eventually("they failed again", async || {
-        let failed =
-            "SELECT count(*) FROM delegations WHERE retry_of LIKE 'old-%' AND status = 'failed'";
-        (database.count(failed) == 27).then_some(())
-    })
-    .await;
-    // They gave their keys back; the old ones are begun no second time, the new ones may be.
-    assert_eq!(act(api, As::Admin, "retry", &body).await.1, 0);
-    assert_eq!(database.count(begun), 27);
-    agent.behave(B::Echo);
-    let counted = dry_run(api, As::Admin, "retry", &all).await.body;
-    assert_eq!(counted["matched"], 27 + 3);
-    assert_eq!(act(api, As::Admin, "retry", &all).await.1, 27);
-    assert_eq!(
-        database.count("SELECT count(*) FROM delegations"),
-        32 + 27 + 27
-    );
-    api.report_completed(&target, "live", "done")
-        .await
-        .expect(200);
-    api.wait_until_all_ended(&caller).await;
-    server.assert_invariants().await;
-}
-
-async fn api_child(api: &Api, root: &Workspace) -> Workspace {
-    api.create_workspace("gone", Some(root), Some(NOWHERE))
-        .await
-}
-
 async fn a_look_takes_nothing(database: Database) {
     let server = Server::start(&database, &[]).await;
     let api = server.api();
@@ -534,202 +359,6 @@ async fn a_look_takes_nothing(database: Database) {
     assert!(line["next_attempt_at"].is_string(), "{line:#}");
     api.inbox(&poller, 10, 0).await.expect(200);
     api.wait_until_status(&caller, &id, &["received"]).await;
-}
-
-async fn a_delegation_is_shown_with_its_family(database: Database) {
-    let server = Server::start(&database, &[]).await;
-    let agent = FakeAgent::start(B::Echo).await;
-    let Family {
-        root,
-        caller,
-        target,
-    } = server.family(&agent.url()).await;
-    let helper = server
-        .api()
-        .create_workspace("helper", Some(&root), Some(&agent.url()))
-        .await;
-    let api = server.api();
-    api.record(&caller, &target, "parent", "the whole of it")
-        .await
-        .expect(202);
-    let order = |parent: &str| json!({"target_id": helper.id, "task": "a part", "parent_delegation_id": parent});
-    let mut children = Vec::new();
-    for _ in 0..3 {
-        let begun = api
-            .delegate_with(&target, &order("parent"))
-            .await
-            .expect(202);
-        children.push(begun.str("delegation_id").to_owned());
-    }
-    // Neither one's own nor a foreign one is what one was given.
-    for (by, parent) in [
-        (&caller, "parent"),
-        (&target, "unknown"),
-        (&target, &children[0]),
-    ] {
-        let refused = api.delegate_with(by, &order(parent)).await.expect(400);
-        assert_eq!(
-            refused.body["field"], "parent_delegation_id",
-            "{}",
-            refused.text
-        );
-    }
-    api.wait_until_all_ended(&target).await;
-    let of = |caller: &Workspace, id: &str| format!("/canvas/delegations/{}/{id}", caller.id);
-    let ids = |all: &Value| -> Vec<String> {
-        let all = all.as_array().expect("relatives").iter();
-        all.map(|one| one["delegation_id"].as_str().expect("an id").to_owned())
-            .collect()
-    };
-    for by in [As::Admin, As::Workspace(&target)] {
-        let whole = api.get(by, &of(&caller, "parent")).await.expect(200).body;
-        assert_eq!(ids(&whole["children"]), children);
-        assert_eq!(
-            (&whole["children_more"], &whole["task"]),
-            (&json!(false), &json!("the whole of it"))
-        );
-        assert_eq!(
-            (&whole["caller_name"], &whole["target_name"]),
-            (&json!("caller"), &json!("target"))
-        );
-        let child = api
-            .get(by, &of(&target, &children[0]))
-            .await
-            .expect(200)
-            .body;
-        assert_eq!(child["parent"]["delegation_id"], "parent");
-        assert_eq!(
-            (&child["parent_delegation_id"], &child["parent_caller_id"]),
-            (&json!("parent"), &json!(caller.id))
-        );
-        let line =
-            lines(api, by, "q=a+part&limit=1").await.expect(200).body["delegations"][0].clone();
-        assert_eq!(
-            line["parent"],
-            json!({"caller_id": caller.id, "delegation_id": "parent"})
-        );
-    }
-    // Whom the work was handed on to does not see for whom it is; nor is it the caller's, to whom.
-    let child = api
-        .get(As::Workspace(&helper), &of(&target, &children[0]))
-        .await
-        .expect(200)
-        .body;
-    assert!(
-        child.get("parent").is_none() && child.get("parent_delegation_id").is_none(),
-        "{child:#}"
-    );
-    let whole = api
-        .get(As::Workspace(&caller), &of(&caller, "parent"))
-        .await
-        .expect(200)
-        .body;
-    assert_eq!(whole["children"], json!([]));
-
-    let again = api
-        .retry(&target, &children[0])
-        .await
-        .expect(202)
-        .str("delegation_id")
-        .to_owned();
-    let first = api
-        .get(As::Admin, &of(&target, &children[0]))
-        .await
-        .expect(200)
-        .body;
-    assert_eq!(ids(&first["retried_as"]), [again.clone()]);
-    let second = api
-        .get(As::Admin, &of(&target, &again))
-        .await
-        .expect(200)
-        .body;
-    assert_eq!(
-        second["retried_from"]["delegation_id"],
-        children[0].as_str()
-    );
-    assert_eq!(
-        second["parent_delegation_id"], "parent",
-        "a repeated part is a part"
-    );
-    api.wait_until_all_ended(&target).await;
-    api.report_completed(&target, "parent", "done")
-        .await
-        .expect(200);
-    server.assert_invariants().await;
-}
-
-/// The delivery to this kind of receiver.
-fn delivery<'a>(whole: &'a Value, to: &str) -> Option<&'a Value> {
-    let all = whole["deliveries"].as_array().expect("deliveries");
-    all.iter().find(|one| one["to"] == to)
-}
-
-async fn what_was_delivered_is_told_to_its_caller(database: Database) {
-    let server = Server::start(&database, &[]).await;
-    let agent = FakeAgent::start(B::Echo).await;
-    agent.hold();
-    let hook = Hook::start().await;
-    let Family { caller, target, .. } = server.family(&agent.url()).await;
-    let api = server.api();
-    let address = format!("{}?token=secret", hook.url());
-    let path = format!("/workspaces/{}/webhooks", caller.id);
-    api.post(As::Workspace(&caller), &path, &json!({"url": address}))
-        .await
-        .expect(201);
-    let id = api.delegated(&caller, &target, "go").await;
-    let path = format!("/canvas/delegations/{}/{id}", caller.id);
-    let own = As::Workspace(&caller);
-    let whole = api.get(own, &path).await.expect(200).body;
-    for to in ["target", "inbox", "webhook"] {
-        assert_eq!(
-            delivery(&whole, to).expect(to)["state"],
-            "waiting",
-            "{whole:#}"
-        );
-    }
-    agent.release();
-    api.wait_until_ended(&caller, &id).await;
-    let whole = eventually("the webhook was told", async || {
-        let whole = api.get(own, &path).await.expect(200).body;
-        (delivery(&whole, "webhook")?["state"] == "delivered").then_some(whole)
-    })
-    .await;
-    assert!(!whole["deliveries"].to_string().contains("secret"));
-    let inbox = delivery(&whole, "inbox").expect("an inbox");
-    assert_eq!(
-        (&inbox["state"], &inbox["acknowledged"]),
-        (&json!("delivered"), &json!(false))
-    );
-    assert_eq!(
-        delivery(&whole, "target").expect("a target")["state"],
-        "delivered"
-    );
-    assert_eq!(
-        (&whole["status"], &whole["result"]),
-        (&json!("completed"), &json!("echo: go"))
-    );
-    let rows = api.inbox(&caller, 10, 0).await.expect(200).body;
-    let seq = rows["messages"][0]["seq"].as_i64().expect("a place");
-    api.ack(&caller, seq).await.expect(200);
-    let whole = api.get(own, &path).await.expect(200).body;
-    assert_eq!(
-        delivery(&whole, "inbox").expect("an inbox")["acknowledged"],
-        true
-    );
-    // Who tells its caller what is nothing that the target may know.
-    let seen = api
-        .get(As::Workspace(&target), &path)
-        .await
-        .expect(200)
-        .body;
-    assert_eq!(seen["deliveries"].as_array().unwrap().len(), 1, "{seen:#}");
-    assert_eq!(seen["direction"], "received");
-    let raw = api
-        .get(own, &format!("{path}?include=raw"))
-        .await
-        .expect(200)
-        .body;
-    assert!(raw["raw_result"].is_string() && whole.get("raw_result").is_none());
 }
 
 async fn what_makes_no_sense_is_refused_by_name(database: Database) {

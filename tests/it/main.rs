@@ -19,6 +19,8 @@ mod bad_input;
 mod bad_replies;
 mod bench;
 mod canvas;
+mod canvas_many;
+mod canvas_one;
 mod clearing;
 mod cli;
 mod complete;
