@@ -58,10 +58,11 @@ export const Status = ({ status, quiet }) =>
 /** An instant in the reader's zone; the exact one on hover. */
 export const Time = ({ at }) => (at ? html`<time datetime=${at} title=${exact(at)}>${clock(at)}</time>` : "—");
 
-/** How long ago an instant is, or how far away. */
-export function Age({ at, until }) {
+/** How long ago an instant is, or `until` it; or how long after it the instant `to` was. */
+export function Age({ at, to, until }) {
   useSeconds();
   if (!at) return "—";
+  if (to) return html`<time title=${`${exact(at)} – ${exact(to)}`}>${span(new Date(to) - new Date(at))}</time>`;
   const distance = Date.now() - new Date(at).getTime();
   const text = until ? (distance > 0 ? "now" : `in ${span(-distance)}`) : span(distance);
   return html`<time datetime=${at} title=${exact(at)}>${text}</time>`;
