@@ -19,14 +19,15 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 
 export function Canvas({ live, session }) {
   useLive(live);
-  const scene = useMemo(() => new Scene(live), [live]);
+  const known = live.position !== null;
+  const scene = useMemo(() => known && new Scene(live), [live, known]);
   const [selected, setSelected] = useState(null);
   const [listed, setListed] = useState(false);
   const stage = useRef(null);
   useEffect(() => {
     if (selected && live.position !== null && !live.workspaces.has(selected)) setSelected(null);
   });
-  if (live.position === null) return html`<div class="page"><${Loading} what="the canvas" /></div>`;
+  if (!known) return html`<div class="page"><${Loading} what="the canvas" /></div>`;
   if (live.workspaces.size === 0) return html`<div class="page"><${Nobody} /></div>`;
   const choose = (id, reveal) => {
     setSelected(id);
