@@ -131,7 +131,7 @@ export function Doing({ label, doing, act, kind, disabled }) {
 export function Long({ text, limit = 4000 }) {
   const [whole, setWhole] = useState(false);
   const cut = !whole && text.length > limit;
-  return html`<pre class="text" tabindex="0">${cut ? text.slice(0, limit) : text}</pre>
+  return html`<pre class="text" tabindex="0" dir="auto">${cut ? text.slice(0, limit) : text}</pre>
     ${cut && html`<button onClick=${() => setWhole(true)}>Show all ${plural(text.length, "character")}</button>`}`;
 }
 

@@ -261,7 +261,7 @@ function Inspector({ live, scene, session, id, close }) {
       <p class="row">
         ${may && html`<button class="primary" onClick=${() => setComposing(true)}>Delegate…</button>`}
         <a class="button" href=${`#/workspaces/${id}`}>Inbox</a>
-        ${!isPresent(workspace.status) && html`<span class="quiet small">It takes no work while it is ${presence(workspace.status)}.</span>`}
+        ${!isPresent(workspace.status) && html`<span class="quiet small">It takes no work now: it is ${presence(workspace.status)}.</span>`}
       </p>
       <${Under} live=${live} session=${session} id=${id} />
       ${composing && html`<${Dialog} title=${`Delegate as ${workspace.name}`} onClose=${() => setComposing(false)}><${Compose} live=${live} session=${session} caller=${id} /><//>`}
