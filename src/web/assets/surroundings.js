@@ -92,9 +92,9 @@ function Delivery({ live, delivery }) {
 /* Particulars */
 
 const ORIGINS = {
-  delegated: "Handed to Baton, which sends it",
-  recorded: "Sent by the caller itself, and recorded here",
-  adopted: "Known here only since its result came",
+  delegated: "Sent by Baton",
+  recorded: "Sent by the caller, recorded here",
+  adopted: "Unknown until its result came",
 };
 
 const REDELIVERIES = {
@@ -108,31 +108,37 @@ const PRIORITIES = { 100: "critical", 50: "task", 10: "info" };
 const instant = (at) => at && html`<${Time} at=${at} />`;
 const id = (text, what) => text && html`<span class="mono id">${text}</span><${Copy} text=${text} label=${`Copy the ${what}`} />`;
 
-/** What is known beside its life: pairs of a name and what stands there, if anything does. */
-function facts(data) {
-  return [
-    ["Id", id(data.delegation_id, "id of the delegation")],
-    ["Caller", id(data.caller_id ?? data.source_id, "id of the caller")],
-    ["Target", id(data.target_id, "id of the target")],
-    ["Target's task", id(data.task_id, "id of the target's task")],
-    ["Trace", id(data.trace_id ?? data.traceparent, "trace")],
-    ["Idempotency key", id(data.idempotency_key, "idempotency key")],
-    ["Accepted", instant(data.created_at)],
-    ["Last change", instant(data.updated_at)],
-    ["Last sign of life", instant(data.last_heartbeat)],
-    ["Ended", instant(data.ended_at)],
-    ["Deadline", instant(data.deadline)],
-    ["Attempts", number(data.attempts ?? 0)],
-    ["Failed in a row", data.failures && html`${number(data.failures)}${data.failing_since && html`, since ${instant(data.failing_since)}`}`],
-    ["Priority", data.priority !== undefined && `${data.priority}${PRIORITIES[data.priority] ? ` (${PRIORITIES[data.priority]})` : ""}`],
-    ["Sent again", REDELIVERIES[data.redelivery] ?? data.redelivery],
-    ["Origin", ORIGINS[data.origin] ?? data.origin],
-    ["Revision", data.revision !== undefined && number(data.revision)],
-  ].filter(([, value]) => value !== undefined && value !== null && value !== false && value !== "");
-}
+/** Pairs of a name and what stands there, of what is known. */
+const known = (pairs) => pairs.filter(([, value]) => value !== undefined && value !== null && value !== false && value !== "");
+
+const idsOf = (data) => known([
+  ["Delegation", id(data.delegation_id, "id of the delegation")],
+  ["Caller", id(data.caller_id ?? data.source_id, "id of the caller")],
+  ["Target", id(data.target_id, "id of the target")],
+  ["Target's task", id(data.task_id, "id of the target's task")],
+  ["Trace", id(data.trace_id ?? data.traceparent, "trace")],
+  ["Idempotency key", id(data.idempotency_key, "idempotency key")],
+]);
+
+const othersOf = (data) => known([
+  ["Accepted", instant(data.created_at)],
+  ["Last change", instant(data.updated_at)],
+  ["Last sign of life", instant(data.last_heartbeat)],
+  ["Ended", instant(data.ended_at)],
+  ["Deadline", instant(data.deadline)],
+  ["Attempts", number(data.attempts ?? 0)],
+  ["Failed in a row", data.failures && html`${number(data.failures)}${data.failing_since && html`, since ${instant(data.failing_since)}`}`],
+  ["Priority", data.priority !== undefined && `${data.priority}${PRIORITIES[data.priority] ? ` (${PRIORITIES[data.priority]})` : ""}`],
+  ["Sent again", REDELIVERIES[data.redelivery] ?? data.redelivery],
+  ["Origin", ORIGINS[data.origin] ?? data.origin],
+  ["Revision", data.revision !== undefined && number(data.revision)],
+]);
+
+const Facts = ({ pairs, kind }) => html`<dl class=${kind}>${pairs.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 
 export const Particulars = ({ data }) => html`
   <section class="card particulars" aria-labelledby="of-particulars">
     <h2 id="of-particulars">Particulars</h2>
-    <dl class="facts">${facts(data).map(([name, value]) => html`<dt key=${name}>${name}</dt><dd>${value}</dd>`)}</dl>
+    <${Facts} kind="ids" pairs=${idsOf(data)} />
+    <${Facts} kind="others" pairs=${othersOf(data)} />
   </section>`;

@@ -33,9 +33,9 @@ export function Timeline({ data }) {
 }
 
 function Step({ step }) {
-  if (step.gap) return html`<li class="step gap"><p class="quiet small">What happened here was not kept: of each delegation the first ${KEPT} changes are, and the ending.</p></li>`;
+  if (step.gap) return html`<li class="step gap"><p class="quiet small">What came here was not kept: of a long life the first ${KEPT} changes are, and the ending.</p></li>`;
   return html`
-    <li class="step" data-status=${step.status}>
+    <li class=${step.isBeat ? "step beat" : "step"} data-status=${step.status}>
       <p class="reached"><${Status} status=${step.status} />${step.isNewTry && html`<span class="try">try ${step.attempt}</span>`}</p>
       <${When} step=${step} />
       <p class="cause"><${Cause} step=${step} /></p>
