@@ -138,6 +138,8 @@ export function Long({ text, limit = 4000 }) {
 
 export function Copy({ text, label }) {
   const [done, setDone] = useState(false);
+  // Over plain HTTP from another machine a page may not copy.
+  if (!navigator.clipboard) return null;
   const copy = async () => {
     await navigator.clipboard.writeText(text);
     setDone(true);

@@ -60,6 +60,12 @@ const STATES = {
   none: { word: "Nothing to deliver", kind: "idle" },
 };
 
+/** What the target ended up without, as far as it showed. */
+const UNSEEN = { word: "Not seen to arrive", kind: "idle" };
+
+/** Addresses of the caller's own; of these it is told how often they failed in a row. */
+const OF_CALLER = ["webhook", "push"];
+
 export function Deliveries({ live, data }) {
   const deliveries = data.deliveries ?? [];
   return html`
@@ -74,17 +80,16 @@ export function Deliveries({ live, data }) {
 function Delivery({ live, delivery }) {
   const { to, workspace_id: workspace, name, address: where, state, at, acknowledged, attempts, last_error: fault } = delivery;
   const receiver = RECEIVERS[to] ?? { name: to, of: "" };
-  const shown = STATES[state] ?? { word: state, kind: "idle" };
-  const tries = attempts > 1 || (attempts === 1 && state !== "delivered") ? plural(attempts, "try", "tries") : null;
+  const shown = (to === "target" && state === "none" && UNSEEN) || STATES[state] || { word: state, kind: "idle" };
   return html`
     <li>
       <p class="to"><strong title=${receiver.of}>${receiver.name}</strong>
-        ${workspace && (live.name(workspace) || !name ? html`<${Name} live=${live} id=${workspace} />` : html`<span title=${workspace}>${name}</span>`)}
+        ${workspace && !OF_CALLER.includes(to) && (live.name(workspace) || !name ? html`<${Name} live=${live} id=${workspace} />` : html`<span title=${workspace}>${name}</span>`)}
         ${where && html`<span class="mono address">${where}</span>`}</p>
       <p class="state"><span class="delivered" data-kind=${shown.kind}><i aria-hidden="true"></i>${shown.word}</span>
         ${at && html` <span class="quiet small"><${Time} at=${at} /></span>`}
         ${acknowledged !== undefined && acknowledged !== null && html`<span class=${`seen small ${acknowledged ? "" : "quiet"}`}>${acknowledged ? "✓ acknowledged" : "not acknowledged yet"}</span>`}
-        ${tries && html`<span class="quiet small number">${tries}</span>`}</p>
+        ${attempts > 0 && html`<span class="quiet small number">${plural(attempts, ...(OF_CALLER.includes(to) ? ["failed try", "failed tries"] : ["try", "tries"]))}</span>`}</p>
       ${fault && html`<p class="fault small" dir="auto">${fault}</p>`}
     </li>`;
 }
