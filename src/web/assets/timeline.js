@@ -35,8 +35,8 @@ export function Timeline({ data }) {
 function Step({ step }) {
   if (step.gap) return html`<li class="step gap"><p class="quiet small">What came here was not kept: of a long life the first ${KEPT} changes are, and the ending.</p></li>`;
   return html`
-    <li class=${step.isBeat ? "step beat" : "step"} data-status=${step.status}>
-      <p class="reached"><${Status} status=${step.status} />${step.isNewTry && html`<span class="try">try ${step.attempt}</span>`}</p>
+    <li class=${step.isBeat || step.isLate ? "step beat" : "step"} data-status=${step.status}>
+      <p class="reached">${step.isLate ? "Late result" : html`<${Status} status=${step.status} />`}${step.isNewTry && html`<span class="try">try ${step.attempt}</span>`}</p>
       <${When} step=${step} />
       <p class="cause"><${Cause} step=${step} /></p>
     </li>`;
@@ -126,7 +126,7 @@ function working(attempt, before) {
 }
 
 function ending(status, detail, before, errorClass) {
-  if (isEnded(before?.status)) return { cause: "An answer came after the ending; it is kept as the late result" };
+  if (isEnded(before?.status)) return { cause: "An answer came after the ending, and was kept", isLate: true };
   if (status === "completed") return { cause: before ? "The answer came" : "Its result came before anybody told of it" };
   if (status === "cancelled") return { cause: "The caller withdrew it", said: detail };
   return { cause: FAILURES[errorClass] ?? "It failed", said: detail };
