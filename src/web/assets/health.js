@@ -113,9 +113,9 @@ function Figures({ told }) {
   return html`
     <ul class="figures">
       <${Figure} name="Accepted now" value=${rate((now("accepted") * 1000) / step)} note=${`${rate((now("completed") * 1000) / step)} completed`} />
-      <${Figure} name="Acceptance, p99" value=${slowest === undefined ? "—" : duration(slowest)} note="durable before it is answered" />
+      <${Figure} name="Acceptance, p99" value=${slowest === undefined ? "—" : duration(slowest)} note="durable, then answered" />
       <${Figure} name="Live" value=${count(now("live"))} note=${plural(total(samples.accepted), "accepted", "accepted")} />
-      <${Figure} name="Success" value=${completed + failed ? share(completed, completed + failed) : "—"} note=${`${count(failed)} of ${count(completed + failed)} failed`} />
+      <${Figure} name="Success" value=${completed + failed ? share(completed, completed + failed) : "—"} note=${completed + failed ? `${count(failed)} of ${count(completed + failed)} failed` : "none ended yet"} />
       <${Invariants} told=${told.invariants} />
     </ul>`;
 }

@@ -263,7 +263,7 @@ function Message({ live, row, count, acknowledge }) {
   const [asked, setAsked] = useState(false);
   const text = acknowledge
     ? html`<${Long} text=${message.text} limit=${1200} />`
-    : html`<details><summary>${message.text.slice(0, 140) || "(empty)"}</summary><${Long} text=${message.text} /></details>`;
+    : html`<details><summary dir="auto">${message.text.slice(0, 140) || "(empty)"}</summary><${Long} text=${message.text} /></details>`;
   return html`
     <li class="message">
       <div class="row">
