@@ -23,9 +23,11 @@ mod notifications;
 mod openapi;
 mod ops;
 mod order;
+mod page;
 mod registry;
 mod renderer;
 mod retry;
+mod session;
 mod sockets;
 mod state;
 mod steering;
@@ -147,6 +149,21 @@ fn routes(config: &mut ServiceConfig) {
     let docs = Config::new(["/openapi.json"]);
     config
         .configure(workspace_routes)
+        .service(
+            at("/")
+                .route(web::get().to(page::index))
+                .route(web::head().to(page::index)),
+        )
+        .service(
+            at("/assets/{path:.*}")
+                .route(web::get().to(page::asset))
+                .route(web::head().to(page::asset)),
+        )
+        .service(
+            at("/session")
+                .route(web::get().to(session::get))
+                .route(web::post().to(session::begin)),
+        )
         .service(at("/health").route(web::get().to(ops::health)))
         .service(at("/buildinfo").route(web::get().to(ops::build_info)))
         .service(at("/metrics").route(web::get().to(ops::metrics_text)))

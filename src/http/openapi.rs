@@ -11,7 +11,7 @@ use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema, ToSchema};
 
 use super::{
     a2a, activity, admin, delegation_views, delegations, events, heartbeat, inbox, mcp,
-    notifications, ops, registry, retry, sockets, steering, tokens, waiting, webhooks,
+    notifications, ops, registry, retry, session, sockets, steering, tokens, waiting, webhooks,
     workspace_creation, workspaces,
 };
 use crate::domain::ActivityType;
@@ -191,6 +191,8 @@ bodies! {
         status: Option<String>, error_detail: Option<String>, duration_ms: Option<i32>,
         request_body: Option<Value>, response_body: Option<Value>, metadata: Option<Value>,
     }
+    /// A code from a link.
+    CodeBody { #[schema(min_length = 1)] code: String }
     /// A place in the feed.
     AckBody { #[schema(minimum = 0)] acked_seq: i64 }
     /// A message to people.
@@ -301,7 +303,7 @@ impl Modify for Names {
         steering::heartbeat, steering::cancel, steering::input, retry::retry,
         activity::list, activity::log, mcp::post, mcp::nothing_to_listen_to, inbox::inbox, inbox::acknowledge, inbox::notify,
         a2a::post, a2a::card::get, a2a::card::get_old,
-        events::newest, events::newest_of, events::stream_of, sockets::open,
+        events::newest, events::newest_of, events::stream_of, sockets::open, session::get, session::begin,
         workspace_creation::create, workspaces::list, workspaces::get, workspaces::patch, workspaces::remove,
         tokens::list, tokens::create, tokens::revoke,
         webhooks::create, webhooks::list, webhooks::delete, notifications::notified,
@@ -333,7 +335,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!((operations, names.len()), (53, 53));
+        assert_eq!((operations, names.len()), (55, 55));
         // The later description of a status counts, so a route's own stands behind the common ones.
         let text = api.to_json().unwrap();
         assert!(text.contains("`starting` or `degraded`") && text.contains("no address now"));
