@@ -62,7 +62,8 @@ export const Time = ({ at }) => (at ? html`<time datetime=${at} title=${exact(at
 export function Age({ at, to, until }) {
   useSeconds();
   if (!at) return "—";
-  if (to) return html`<time title=${`${exact(at)} – ${exact(to)}`}>${span(new Date(to) - new Date(at))}</time>`;
+  const lasted = to && new Date(to) - new Date(at);
+  if (to) return html`<time datetime=${`PT${lasted / 1000}S`} title=${`${exact(at)} – ${exact(to)}`}>${span(lasted)}</time>`;
   const distance = Date.now() - new Date(at).getTime();
   const text = until ? (distance > 0 ? "now" : `in ${span(-distance)}`) : span(distance);
   return html`<time datetime=${at} title=${exact(at)}>${text}</time>`;
@@ -137,6 +138,8 @@ export function Long({ text, limit = 4000 }) {
 
 export function Copy({ text, label }) {
   const [done, setDone] = useState(false);
+  // Over plain HTTP from another machine a page may not copy.
+  if (!navigator.clipboard) return null;
   const copy = async () => {
     await navigator.clipboard.writeText(text);
     setDone(true);

@@ -60,6 +60,12 @@ const STATES = {
   none: { word: "Nothing to deliver", kind: "idle" },
 };
 
+/** What the target ended up without, as far as it showed. */
+const UNSEEN = { word: "Not seen to arrive", kind: "idle" };
+
+/** Addresses of the caller's own; of these it is told how often they failed in a row. */
+const OF_CALLER = ["webhook", "push"];
+
 export function Deliveries({ live, data }) {
   const deliveries = data.deliveries ?? [];
   return html`
@@ -74,17 +80,16 @@ export function Deliveries({ live, data }) {
 function Delivery({ live, delivery }) {
   const { to, workspace_id: workspace, name, address: where, state, at, acknowledged, attempts, last_error: fault } = delivery;
   const receiver = RECEIVERS[to] ?? { name: to, of: "" };
-  const shown = STATES[state] ?? { word: state, kind: "idle" };
-  const tries = attempts > 1 || (attempts === 1 && state !== "delivered") ? plural(attempts, "try", "tries") : null;
+  const shown = (to === "target" && state === "none" && UNSEEN) || STATES[state] || { word: state, kind: "idle" };
   return html`
     <li>
       <p class="to"><strong title=${receiver.of}>${receiver.name}</strong>
-        ${workspace && (live.name(workspace) || !name ? html`<${Name} live=${live} id=${workspace} />` : html`<span title=${workspace}>${name}</span>`)}
+        ${workspace && !OF_CALLER.includes(to) && (live.name(workspace) || !name ? html`<${Name} live=${live} id=${workspace} />` : html`<span title=${workspace}>${name}</span>`)}
         ${where && html`<span class="mono address">${where}</span>`}</p>
       <p class="state"><span class="delivered" data-kind=${shown.kind}><i aria-hidden="true"></i>${shown.word}</span>
         ${at && html` <span class="quiet small"><${Time} at=${at} /></span>`}
         ${acknowledged !== undefined && acknowledged !== null && html`<span class=${`seen small ${acknowledged ? "" : "quiet"}`}>${acknowledged ? "✓ acknowledged" : "not acknowledged yet"}</span>`}
-        ${tries && html`<span class="quiet small number">${tries}</span>`}</p>
+        ${attempts > 0 && html`<span class="quiet small number">${plural(attempts, ...(OF_CALLER.includes(to) ? ["failed try", "failed tries"] : ["try", "tries"]))}</span>`}</p>
       ${fault && html`<p class="fault small" dir="auto">${fault}</p>`}
     </li>`;
 }
@@ -92,9 +97,9 @@ function Delivery({ live, delivery }) {
 /* Particulars */
 
 const ORIGINS = {
-  delegated: "Handed to Baton, which sends it",
-  recorded: "Sent by the caller itself, and recorded here",
-  adopted: "Known here only since its result came",
+  delegated: "Sent by Baton",
+  recorded: "Sent by the caller, recorded here",
+  adopted: "Unknown until its result came",
 };
 
 const REDELIVERIES = {
@@ -108,31 +113,37 @@ const PRIORITIES = { 100: "critical", 50: "task", 10: "info" };
 const instant = (at) => at && html`<${Time} at=${at} />`;
 const id = (text, what) => text && html`<span class="mono id">${text}</span><${Copy} text=${text} label=${`Copy the ${what}`} />`;
 
-/** What is known beside its life: pairs of a name and what stands there, if anything does. */
-function facts(data) {
-  return [
-    ["Id", id(data.delegation_id, "id of the delegation")],
-    ["Caller", id(data.caller_id ?? data.source_id, "id of the caller")],
-    ["Target", id(data.target_id, "id of the target")],
-    ["Target's task", id(data.task_id, "id of the target's task")],
-    ["Trace", id(data.trace_id ?? data.traceparent, "trace")],
-    ["Idempotency key", id(data.idempotency_key, "idempotency key")],
-    ["Accepted", instant(data.created_at)],
-    ["Last change", instant(data.updated_at)],
-    ["Last sign of life", instant(data.last_heartbeat)],
-    ["Ended", instant(data.ended_at)],
-    ["Deadline", instant(data.deadline)],
-    ["Attempts", number(data.attempts ?? 0)],
-    ["Failed in a row", data.failures && html`${number(data.failures)}${data.failing_since && html`, since ${instant(data.failing_since)}`}`],
-    ["Priority", data.priority !== undefined && `${data.priority}${PRIORITIES[data.priority] ? ` (${PRIORITIES[data.priority]})` : ""}`],
-    ["Sent again", REDELIVERIES[data.redelivery] ?? data.redelivery],
-    ["Origin", ORIGINS[data.origin] ?? data.origin],
-    ["Revision", data.revision !== undefined && number(data.revision)],
-  ].filter(([, value]) => value !== undefined && value !== null && value !== false && value !== "");
-}
+/** Pairs of a name and what stands there, of what is known. */
+const known = (pairs) => pairs.filter(([, value]) => value !== undefined && value !== null && value !== false && value !== "");
+
+const idsOf = (data) => known([
+  ["Delegation", id(data.delegation_id, "id of the delegation")],
+  ["Caller", id(data.caller_id ?? data.source_id, "id of the caller")],
+  ["Target", id(data.target_id, "id of the target")],
+  ["Target's task", id(data.task_id, "id of the target's task")],
+  ["Trace", id(data.trace_id ?? data.traceparent, "trace")],
+  ["Idempotency key", id(data.idempotency_key, "idempotency key")],
+]);
+
+const othersOf = (data) => known([
+  ["Accepted", instant(data.created_at)],
+  ["Last change", instant(data.updated_at)],
+  ["Last sign of life", instant(data.last_heartbeat)],
+  ["Ended", instant(data.ended_at)],
+  ["Deadline", instant(data.deadline)],
+  ["Attempts", number(data.attempts ?? 0)],
+  ["Failed in a row", data.failures && html`${number(data.failures)}${data.failing_since && html`, since ${instant(data.failing_since)}`}`],
+  ["Priority", data.priority !== undefined && `${data.priority}${PRIORITIES[data.priority] ? ` (${PRIORITIES[data.priority]})` : ""}`],
+  ["Sent again", REDELIVERIES[data.redelivery] ?? data.redelivery],
+  ["Origin", ORIGINS[data.origin] ?? data.origin],
+  ["Revision", data.revision !== undefined && number(data.revision)],
+]);
+
+const Facts = ({ pairs, kind }) => html`<dl class=${kind}>${pairs.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 
 export const Particulars = ({ data }) => html`
   <section class="card particulars" aria-labelledby="of-particulars">
     <h2 id="of-particulars">Particulars</h2>
-    <dl class="facts">${facts(data).map(([name, value]) => html`<dt key=${name}>${name}</dt><dd>${value}</dd>`)}</dl>
+    <${Facts} kind="ids" pairs=${idsOf(data)} />
+    <${Facts} kind="others" pairs=${othersOf(data)} />
   </section>`;

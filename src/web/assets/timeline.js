@@ -1,8 +1,8 @@
 // The life of a delegation, step by step: when, what it came to, why, and how long after the step before.
 
-import { Age, Status, Time } from "./parts.js";
+import { Age, Time } from "./parts.js";
 import { html } from "./vendor.js";
-import { FAILURES, WAITS, isEnded, plural, span, standing } from "./words.js";
+import { FAILURES, STATUSES, WAITS, isEnded, plural, span, standing } from "./words.js";
 
 /** The server keeps the first this many changes, and the ending. */
 const KEPT = 200;
@@ -33,14 +33,16 @@ export function Timeline({ data }) {
 }
 
 function Step({ step }) {
-  if (step.gap) return html`<li class="step gap"><p class="quiet small">What happened here was not kept: of each delegation the first ${KEPT} changes are, and the ending.</p></li>`;
+  if (step.gap) return html`<li class="step gap"><p class="quiet small">What came here was not kept: of a long life the first ${KEPT} changes are, and the ending.</p></li>`;
   return html`
-    <li class="step" data-status=${step.status}>
-      <p class="reached"><${Status} status=${step.status} />${step.isNewTry && html`<span class="try">try ${step.attempt}</span>`}</p>
+    <li class=${step.isBeat || step.isLate ? "step beat" : "step"} data-status=${step.isLate ? undefined : step.status}>
+      <p class="reached">${step.isLate ? "Late result" : html`<${Reached} status=${step.status} />`}${step.isNewTry && html`<span class="try">try ${step.attempt}</span>`}</p>
       <${When} step=${step} />
       <p class="cause"><${Cause} step=${step} /></p>
     </li>`;
 }
+
+const Reached = ({ status }) => html`<span title=${STATUSES[status]?.means}>${STATUSES[status]?.name ?? status}</span>`;
 
 const Cause = ({ step: { cause, said } }) => html`${cause}${said && html`: <span class="said" dir="auto">${said}</span>`}`;
 
@@ -60,7 +62,7 @@ function Fold({ kind, steps }) {
           ${kind === "beats" && said && html`<span class="last-said" dir="auto">${said}</span>`}</summary>
         <ol class="inner" tabindex="0" aria-label=${text}>
           ${steps.map((step) => html`<li key=${step.place} data-status=${step.status}>
-            <${When} step=${step} /><p class="cause">${kind === "tries" && html`<${Status} status=${step.status} /> `}<${Cause} step=${step} /></p></li>`)}
+            <${When} step=${step} /><p class="cause">${kind === "tries" && html`<${Reached} status=${step.status} /> · `}<${Cause} step=${step} /></p></li>`)}
         </ol>
       </details>
     </li>`;
@@ -126,7 +128,7 @@ function working(attempt, before) {
 }
 
 function ending(status, detail, before, errorClass) {
-  if (isEnded(before?.status)) return { cause: "An answer came after the ending; it is kept as the late result" };
+  if (isEnded(before?.status)) return { cause: "An answer came after the ending, and was kept", isLate: true };
   if (status === "completed") return { cause: before ? "The answer came" : "Its result came before anybody told of it" };
   if (status === "cancelled") return { cause: "The caller withdrew it", said: detail };
   return { cause: FAILURES[errorClass] ?? "It failed", said: detail };
