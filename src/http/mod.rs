@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod extract;
 mod fetched;
+mod health_history;
 mod heartbeat;
 mod inbox;
 mod mcp;
@@ -49,6 +50,7 @@ use tokio::net::TcpSocket;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use middleware::{begins, looks, reports};
+pub use health_history::LatestCheck;
 pub use renderer::Renderer;
 pub use state::{AppState, Readiness, Settings, Stopping};
 
@@ -265,6 +267,7 @@ fn admin_routes(config: &mut ServiceConfig) {
                 .route(reports(web::post().to(webhooks::replay))),
         )
         .service(at("/admin/liveness").route(web::get().to(admin::liveness)))
+        .service(at("/canvas/health").route(web::get().to(health_history::health)))
         .service(at("/admin/breakers").route(web::get().to(waiting::breakers)))
         .service(at("/admin/breakers/{id}/reset").route(web::post().to(waiting::reset)))
         .service(

@@ -10,7 +10,7 @@ use utoipa::openapi::{
 use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema, ToSchema};
 
 use super::{
-    a2a, activity, admin, delegation_views, delegations, events, heartbeat, inbox, mcp,
+    a2a, activity, admin, delegation_views, delegations, events, health_history, heartbeat, inbox, mcp,
     notifications, ops, registry, retry, sockets, steering, tokens, waiting, webhooks,
     workspace_creation, workspaces,
 };
@@ -308,7 +308,7 @@ impl Modify for Names {
         registry::register, registry::update_card, registry::discover, registry::peers, registry::check_access,
         heartbeat::heartbeat,
         admin::delegations, admin::stats, admin::invariants, admin::liveness, webhooks::receivers, webhooks::replay,
-        waiting::breakers, waiting::reset, waiting::drop_stale,
+        waiting::breakers, waiting::reset, waiting::drop_stale, health_history::health,
         ops::health, ops::build_info, ops::metrics_text,
     )
 )]
@@ -333,7 +333,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!((operations, names.len()), (53, 53));
+        assert_eq!((operations, names.len()), (54, 54));
         // The later description of a status counts, so a route's own stands behind the common ones.
         let text = api.to_json().unwrap();
         assert!(text.contains("`starting` or `degraded`") && text.contains("no address now"));

@@ -408,6 +408,7 @@ implement_both! {
         fn audit(
             after: Option<Position>, limit: i64, limits: AuditLimits
         ) -> Page<Audited>;
+        fn audit_newest(limit: i64, limits: AuditLimits) -> Vec<Audited>;
     }
     leases {
         fn nodes() -> Vec<NodeView>;
