@@ -24,6 +24,7 @@ mod complete;
 mod credentials;
 mod faults;
 mod feed;
+mod health_history;
 mod load;
 mod long_work;
 mod mcp;
