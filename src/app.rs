@@ -309,7 +309,11 @@ fn keep_history(
     persistence: &Persistence,
     liveness: &Liveness,
 ) {
-    let (live, gate, pulse) = (delegations.clone(), Arc::clone(persistence.gate()), liveness.clone());
+    let (live, gate, pulse) = (
+        delegations.clone(),
+        Arc::clone(persistence.gate()),
+        liveness.clone(),
+    );
     let standing = move || Standing::new(&live.live(), gate.waiting(), live.calls());
     actix_web::rt::spawn(history.keep(standing, move || pulse.tick("history")));
 }

@@ -119,15 +119,25 @@ fn columns(samples: &[Sample]) -> BTreeMap<&'static str, Column> {
     }
     for (median, high, quantiles) in measured {
         let of = |one: fn(Quantiles) -> Option<Duration>| {
-            let times = samples.iter().map(|sample| one(quantiles(sample)).map(milliseconds));
+            let times = samples
+                .iter()
+                .map(|sample| one(quantiles(sample)).map(milliseconds));
             Column::Times(times.collect())
         };
         columns.insert(median, of(Quantiles::p50));
         columns.insert(high, of(Quantiles::p99));
     }
-    let statuses = samples.iter().map(|sample| sample.statuses().map(|(status, count)| (status.as_str(), count)));
+    let statuses = samples.iter().map(|sample| {
+        sample
+            .statuses()
+            .map(|(status, count)| (status.as_str(), count))
+    });
     columns.insert("statuses", named(statuses));
-    let classes = samples.iter().map(|sample| sample.classes().map(|(class, count)| (class.as_str(), count)));
+    let classes = samples.iter().map(|sample| {
+        sample
+            .classes()
+            .map(|(class, count)| (class.as_str(), count))
+    });
     columns.insert("classes", named(classes));
     columns
 }
@@ -155,7 +165,9 @@ fn lines(state: &AppState) -> Vec<Value> {
     let is_held_up = |view: &LineView| view.breaker != Breaker::Closed || view.hindrance.is_some();
     let mut lines = state.delegations.lines();
     lines.retain(|(_, view)| view.waiting > 0 || is_held_up(view));
-    lines.sort_unstable_by_key(|(target, view)| (Reverse(view.waiting), Reverse(view.failures), *target));
+    lines.sort_unstable_by_key(|(target, view)| {
+        (Reverse(view.waiting), Reverse(view.failures), *target)
+    });
     let shown = lines.iter().take(LINES);
     shown.map(|(target, view)| line(*target, view)).collect()
 }
@@ -193,7 +205,10 @@ impl LatestCheck {
         }
         let at = clock::now();
         let limits = state.settings.audit_limits(at);
-        let audited = state.store.read(move |reader| reader.audit_newest(CHECKED, limits)).await?;
+        let audited = state
+            .store
+            .read(move |reader| reader.audit_newest(CHECKED, limits))
+            .await?;
         let check = Check {
             made: Instant::now(),
             at,
@@ -234,6 +249,10 @@ mod tests {
         let shown = serde_json::to_value(columns(&[])).unwrap();
         let members = shown.as_object().unwrap();
         assert_eq!(members.len(), 1 + 8 + 8 + 2);
-        assert!(members.values().all(|column| *column == json!([]) || *column == json!({})));
+        assert!(
+            members
+                .values()
+                .all(|column| *column == json!([]) || *column == json!({}))
+        );
     }
 }

@@ -49,8 +49,8 @@ use actix_web::{App, Error, HttpServer, Resource};
 use tokio::net::TcpSocket;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use middleware::{begins, looks, reports};
 pub use health_history::LatestCheck;
+use middleware::{begins, looks, reports};
 pub use renderer::Renderer;
 pub use state::{AppState, Readiness, Settings, Stopping};
 

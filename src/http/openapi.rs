@@ -10,8 +10,8 @@ use utoipa::openapi::{
 use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema, ToSchema};
 
 use super::{
-    a2a, activity, admin, delegation_views, delegations, events, health_history, heartbeat, inbox, mcp,
-    notifications, ops, registry, retry, sockets, steering, tokens, waiting, webhooks,
+    a2a, activity, admin, delegation_views, delegations, events, health_history, heartbeat, inbox,
+    mcp, notifications, ops, registry, retry, sockets, steering, tokens, waiting, webhooks,
     workspace_creation, workspaces,
 };
 use crate::domain::ActivityType;

@@ -18,12 +18,16 @@ pub struct Bucket(u16);
 
 impl Bucket {
     fn of(time: Duration) -> Self {
-        let micros = u64::try_from(time.as_micros()).map_or(LONGEST_MICROS, |micros| micros.min(LONGEST_MICROS));
+        let micros = u64::try_from(time.as_micros())
+            .map_or(LONGEST_MICROS, |micros| micros.min(LONGEST_MICROS));
         // Of a number its length and the bits behind the first.
         let shift = micros.max(1).ilog2().saturating_sub(BITS);
         let within = usize::try_from(micros >> shift).unwrap_or_default();
         let doublings = usize::try_from(shift).unwrap_or_default();
-        Self(u16::try_from(doublings.saturating_mul(PARTS).saturating_add(within)).unwrap_or_default())
+        Self(
+            u16::try_from(doublings.saturating_mul(PARTS).saturating_add(within))
+                .unwrap_or_default(),
+        )
     }
 
     /// The time in the middle of what is counted there.
@@ -31,7 +35,11 @@ impl Bucket {
     pub fn middle(self) -> Duration {
         let (doublings, within) = (usize::from(self.0) / PARTS, usize::from(self.0) % PARTS);
         let shift = u32::try_from(doublings.saturating_sub(1)).unwrap_or_default();
-        let first = if doublings == 0 { within } else { within.saturating_add(PARTS) };
+        let first = if doublings == 0 {
+            within
+        } else {
+            within.saturating_add(PARTS)
+        };
         let low = u64::try_from(first).unwrap_or_default() << shift;
         Duration::from_micros(low.saturating_add((1_u64 << shift) / 2))
     }
@@ -66,7 +74,12 @@ pub(super) struct Counts(Box<[u64]>);
 impl Counts {
     /// The time that so many per cent of those measured since `before` do not exceed; none when none was.
     pub(super) fn quantile_since(&self, before: &Self, per_cent: u64) -> Option<Bucket> {
-        let measured = || self.0.iter().zip(&before.0).map(|(now, before)| grown(*before, *now));
+        let measured = || {
+            self.0
+                .iter()
+                .zip(&before.0)
+                .map(|(now, before)| grown(*before, *now))
+        };
         let all: u64 = measured().sum();
         let wanted = all.saturating_mul(per_cent).div_ceil(100).max(1);
         let mut passed = 0_u64;
@@ -74,7 +87,9 @@ impl Counts {
             passed = passed.saturating_add(count);
             passed >= wanted
         });
-        reached.and_then(|index| u16::try_from(index).ok()).map(Bucket)
+        reached
+            .and_then(|index| u16::try_from(index).ok())
+            .map(Bucket)
     }
 }
 
@@ -122,7 +137,10 @@ mod tests {
             let found = now.quantile_since(&before, per_cent).unwrap();
             found.middle().as_micros()
         };
-        assert_eq!([micros(50), micros(98), micros(99), micros(100)], [3, 3, 11, 11]);
+        assert_eq!(
+            [micros(50), micros(98), micros(99), micros(100)],
+            [3, 3, 11, 11]
+        );
         assert_eq!(now.quantile_since(&now, 50), None);
     }
 

@@ -34,7 +34,9 @@ impl Standing {
     pub fn new(live: &BTreeMap<Status, i64>, write_queue: u64, calls: usize) -> Self {
         let of = |status: &Status| live.get(status).copied().unwrap_or_default().max(0);
         Self {
-            live: std::array::from_fn(|place| Status::ALL.get(place).map_or(0, |status| small(of(status)))),
+            live: std::array::from_fn(|place| {
+                Status::ALL.get(place).map_or(0, |status| small(of(status)))
+            }),
             write_queue: small(write_queue),
             calls: small(calls),
         }
@@ -121,7 +123,9 @@ impl Sample {
     /// How many ended without an answer, of all classes.
     #[must_use]
     pub fn failed(&self) -> u32 {
-        self.failed.iter().fold(0, |all, count| all.saturating_add(*count))
+        self.failed
+            .iter()
+            .fold(0, |all, count| all.saturating_add(*count))
     }
 
     /// How many of each class.
@@ -132,7 +136,8 @@ impl Sample {
     /// How many were live.
     #[must_use]
     pub fn live(&self) -> u32 {
-        self.statuses().fold(0, |all, (_, count)| all.saturating_add(count))
+        self.statuses()
+            .fold(0, |all, (_, count)| all.saturating_add(count))
     }
 
     /// How many were live in each status.
@@ -206,7 +211,10 @@ impl History {
     #[must_use]
     pub fn after(&self, after: Option<i64>) -> Vec<Sample> {
         let kept = self.kept();
-        let later = kept.samples.iter().filter(|sample| after.is_none_or(|after| sample.at > after));
+        let later = kept
+            .samples
+            .iter()
+            .filter(|sample| after.is_none_or(|after| sample.at > after));
         later.copied().collect()
     }
 
@@ -232,9 +240,9 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
-    use super::super::totals::Totals;
     use super::*;
     use crate::domain::Ending;
+    use crate::telemetry::totals::Totals;
 
     fn empty() -> Kept {
         Kept {
@@ -262,11 +270,23 @@ mod tests {
         totals.accepted();
         totals.accepted();
         totals.shed();
-        for class in [ErrorClass::Refused, ErrorClass::Deadline, ErrorClass::Refused] {
+        for class in [
+            ErrorClass::Refused,
+            ErrorClass::Deadline,
+            ErrorClass::Refused,
+        ] {
             totals.ended(&failed(class), Duration::from_secs(3));
         }
-        let live = BTreeMap::from([(Status::Queued, 5), (Status::Stuck, 1), (Status::Completed, 0)]);
-        kept.take(totals.now(), Timestamp(2_000_000), Standing::new(&live, 7, 9));
+        let live = BTreeMap::from([
+            (Status::Queued, 5),
+            (Status::Stuck, 1),
+            (Status::Completed, 0),
+        ]);
+        kept.take(
+            totals.now(),
+            Timestamp(2_000_000),
+            Standing::new(&live, 7, 9),
+        );
         kept.take(totals.now(), Timestamp(3_000_000), nothing());
         let counts = |of: fn(&Sample) -> u32| kept.samples.iter().map(of).collect::<Vec<_>>();
         assert_eq!(counts(|sample| sample.accepted), [1, 2, 0]);
@@ -274,12 +294,24 @@ mod tests {
         assert_eq!(counts(Sample::failed), [0, 3, 0]);
         assert_eq!(counts(|sample| sample.shed), [0, 1, 0]);
         assert_eq!(counts(Sample::live), [0, 6, 0]);
-        let classes: Vec<_> = kept.samples[1].classes().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(classes, [(ErrorClass::Refused, 2), (ErrorClass::Deadline, 1)]);
+        let classes: Vec<_> = kept.samples[1]
+            .classes()
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        assert_eq!(
+            classes,
+            [(ErrorClass::Refused, 2), (ErrorClass::Deadline, 1)]
+        );
         let standing = kept.samples[1].standing;
         assert_eq!((standing.write_queue, standing.calls), (7, 9));
-        let lasting: Vec<_> = kept.samples.iter().map(|sample| sample.lasting.p99()).collect();
-        let near = |found: Option<Duration>, wanted: u64| found.unwrap().as_millis().abs_diff(wanted.into()) * 32 <= wanted.into();
+        let lasting: Vec<_> = kept
+            .samples
+            .iter()
+            .map(|sample| sample.lasting.p99())
+            .collect();
+        let near = |found: Option<Duration>, wanted: u64| {
+            found.unwrap().as_millis().abs_diff(wanted.into()) * 32 <= wanted.into()
+        };
         assert!(near(lasting[0], 8) && near(lasting[1], 3000), "{lasting:?}");
         assert_eq!((lasting[2], kept.samples[0].call.p50()), (None, None));
     }
@@ -302,7 +334,11 @@ mod tests {
         let history = History::begin(Duration::from_secs(10));
         for number in 0..1000 {
             // Once the clock is set back by a long way.
-            let seconds = if number < 900 { 10_000 + number * 10 } else { number * 10 };
+            let seconds = if number < 900 {
+                10_000 + number * 10
+            } else {
+                number * 10
+            };
             let now = Timestamp(seconds * 1_000_000);
             history.kept().take(TOTALS.now(), now, nothing());
         }
