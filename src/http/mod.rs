@@ -16,6 +16,7 @@ mod error;
 mod events;
 mod extract;
 mod fetched;
+mod health_history;
 mod heartbeat;
 mod inbox;
 mod mcp;
@@ -51,6 +52,7 @@ use actix_web::{App, Error, HttpServer, Resource};
 use tokio::net::TcpSocket;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+pub use health_history::LatestCheck;
 use middleware::{begins, looks, reports};
 pub use renderer::Renderer;
 pub use state::{AppState, Readiness, Settings, Stopping};
@@ -299,6 +301,7 @@ fn admin_routes(config: &mut ServiceConfig) {
                 .route(reports(web::post().to(webhooks::replay))),
         )
         .service(at("/admin/liveness").route(web::get().to(admin::liveness)))
+        .service(at("/canvas/health").route(web::get().to(health_history::health)))
         .service(at("/admin/breakers").route(web::get().to(waiting::breakers)))
         .service(at("/admin/breakers/{id}/reset").route(web::post().to(waiting::reset)))
         .service(

@@ -10,9 +10,9 @@ use utoipa::openapi::{
 use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema, ToSchema};
 
 use super::{
-    a2a, activity, admin, canvas, delegation_views, delegations, events, heartbeat, inbox, mcp,
-    notifications, ops, registry, retry, session, sockets, steering, tokens, waiting, webhooks,
-    workspace_creation, workspaces,
+    a2a, activity, admin, canvas, delegation_views, delegations, events, health_history, heartbeat,
+    inbox, mcp, notifications, ops, registry, retry, session, sockets, steering, tokens, waiting,
+    webhooks, workspace_creation, workspaces,
 };
 use crate::domain::ActivityType;
 
@@ -339,7 +339,7 @@ impl Modify for Names {
         registry::register, registry::update_card, registry::discover, registry::peers, registry::check_access,
         heartbeat::heartbeat,
         admin::delegations, admin::stats, admin::invariants, admin::liveness, webhooks::receivers, webhooks::replay,
-        waiting::breakers, waiting::reset, waiting::drop_stale,
+        waiting::breakers, waiting::reset, waiting::drop_stale, health_history::health,
         ops::health, ops::build_info, ops::metrics_text,
     )
 )]
@@ -364,11 +364,7 @@ mod tests {
                 }
             }
         }
-<<<<<<< HEAD
-        assert_eq!((operations, names.len()), (55, 55));
-=======
-        assert_eq!((operations, names.len()), (59, 59));
->>>>>>> canvas-look
+        assert_eq!((operations, names.len()), (62, 62));
         // The later description of a status counts, so a route's own stands behind the common ones.
         let text = api.to_json().unwrap();
         assert!(text.contains("`starting` or `degraded`") && text.contains("no address now"));

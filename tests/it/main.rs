@@ -28,6 +28,7 @@ mod credentials;
 mod demo;
 mod faults;
 mod feed;
+mod health_history;
 mod load;
 mod long_work;
 mod mcp;
