@@ -125,7 +125,14 @@ function openStage(canvas, live, scene, held, setTip) {
     wake();
   });
   sized.observe(canvas);
-  sized.observe(legend);
+  // Its width changes with each digit; only another row of it covers more.
+  let rows = legend.offsetHeight;
+  const wrapped = new ResizeObserver(() => {
+    if (legend.offsetHeight === rows) return;
+    rows = legend.offsetHeight;
+    if (!camera.held) fit();
+  });
+  wrapped.observe(legend);
   const recolour = () => { painter.recolour(); wake(); };
   dark.addEventListener("change", recolour);
   addEventListener("themechange", recolour);
@@ -163,6 +170,7 @@ function openStage(canvas, live, scene, held, setTip) {
     rest();
     deafen();
     sized.disconnect();
+    wrapped.disconnect();
     dark.removeEventListener("change", recolour);
     removeEventListener("themechange", recolour);
   };
