@@ -124,11 +124,12 @@ pub(crate) async fn repeat(
         retry_of: Some(key.id),
         parent,
     };
-    let begun = state.delegations.begin(delegation, &target.to_string());
+    let target_text = target.to_string();
+    let acceptance = state.delegations.begin(delegation, &target_text).await?;
     Ok(Begun {
-        acceptance: begun.await?,
         id,
         target,
+        acceptance,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::wanted::{Asked, Cursor, keys};
 use crate::auth::Principal;

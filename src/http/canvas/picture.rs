@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::auth::Principal;
 use crate::clock;

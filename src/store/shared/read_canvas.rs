@@ -175,7 +175,7 @@ macro_rules! read_canvas {
                 let keys: HashSet<&DelegationKey> = keys.iter().collect();
                 let meant = found.into_iter();
                 let meant = meant.filter(|(_, caller, id)| keys.contains(&key_of(*caller, id)));
-                Ok(meant.map(|(number, ..)| number).collect())
+                Ok(meant.map(|(place, ..)| place).collect())
             }
 
             pub(in crate::store) fn lines_of(
