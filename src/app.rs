@@ -20,7 +20,7 @@ use crate::dispatch::{A2aClient, ClientConfig, PushOffer, TargetGuard};
 use crate::domain::{Policy, RetryPolicy};
 use crate::events::EventHub;
 use crate::faults::Faults;
-use crate::http::{self, AppState, Readiness, Renderer, Settings, Stopping};
+use crate::http::{self, AppState, LatestCheck, Readiness, Renderer, Settings, Stopping};
 use crate::limits::Arbiters;
 use crate::liveness::Liveness;
 use crate::outbox::{Outbox, OutboxSettings};
@@ -29,6 +29,7 @@ use crate::persistence::{
 };
 use crate::secrets::Secrets;
 use crate::store::{self, Heard, Lease, Listening, Store, StoreOptions};
+use crate::telemetry::{History, Standing};
 
 /// How long requests in flight may take to finish once the service is told to stop.
 const REQUEST_GRACE: Duration = Duration::from_secs(2);
@@ -82,6 +83,7 @@ impl App {
         let (store, lease) = open_store(&config).await?;
         let admin_token = AdminToken::obtain(&config)?;
         let liveness = Liveness::default();
+        let history = History::begin(Duration::from_millis(config.history_step_ms));
         let reply_owed = Arc::new(Notify::new());
         let arbiters = Arbiters::start(blocking(&config));
         let actors = arbiters.first();
@@ -111,7 +113,10 @@ impl App {
             stopping: stopped,
             liveness: liveness.clone(),
             metrics,
+            history: history.clone(),
+            latest_check: LatestCheck::default(),
         };
+        keep_history(history, &delegations, &persistence, &liveness);
         keep_metrics_small(state.metrics.clone());
         start_pruning(&config, &store, &persistence, &liveness);
         let server = http::serve(state, listener, REQUEST_GRACE)?;
@@ -309,6 +314,22 @@ fn keep_metrics_small(metrics: PrometheusHandle) {
             metrics.run_upkeep();
         }
     });
+}
+
+/// Remembers what the last hour was like.
+fn keep_history(
+    history: History,
+    delegations: &Delegations,
+    persistence: &Persistence,
+    liveness: &Liveness,
+) {
+    let (live, gate, pulse) = (
+        delegations.clone(),
+        Arc::clone(persistence.gate()),
+        liveness.clone(),
+    );
+    let standing = move || Standing::new(&live.live(), gate.waiting(), live.calls());
+    actix_web::rt::spawn(history.keep(standing, move || pulse.tick("history")));
 }
 
 async fn open_store(config: &Config) -> anyhow::Result<(Store, Lease)> {

@@ -235,6 +235,10 @@ pub struct Config {
     #[arg(long, env = "ACTIVITY_CLEANUP_INTERVAL_HOURS", default_value = "6", value_parser = between("ACTIVITY_CLEANUP_INTERVAL_HOURS", 1, 24 * 365), global = true)]
     pub activity_cleanup_interval_hours: u64,
 
+    /// How often a sample of the history is taken that `GET /canvas/health` shows, in milliseconds; 360 are kept.
+    #[arg(long, env = "BATON_HISTORY_STEP_MS", default_value = "10000", value_parser = between("BATON_HISTORY_STEP_MS", 10, 3_600_000), global = true)]
+    pub history_step_ms: u64,
+
     /// How logs are written.
     #[arg(
         long,

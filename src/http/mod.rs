@@ -8,6 +8,7 @@ mod admin;
 mod admission;
 mod answer;
 mod body;
+mod canvas;
 mod credentials;
 mod delegation_views;
 mod delegations;
@@ -15,6 +16,7 @@ mod error;
 mod events;
 mod extract;
 mod fetched;
+mod health_history;
 mod heartbeat;
 mod inbox;
 mod mcp;
@@ -50,6 +52,7 @@ use actix_web::{App, Error, HttpServer, Resource};
 use tokio::net::TcpSocket;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+pub use health_history::LatestCheck;
 use middleware::{begins, looks, reports};
 pub use renderer::Renderer;
 pub use state::{AppState, Readiness, Settings, Stopping};
@@ -177,6 +180,7 @@ fn routes(config: &mut ServiceConfig) {
             at("/a2a/notifications/{caller}/{delegation_id}")
                 .route(web::post().to(notifications::notified)),
         )
+        .configure(canvas_routes)
         .configure(registry_routes)
         .configure(admin_routes)
         .default_service(web::to(ops::no_such_route));
@@ -261,6 +265,21 @@ fn a2a_routes(config: &mut ServiceConfig) {
         .service(web::resource("/a2a/{operation:.*}").to(a2a::operation));
 }
 
+fn canvas_routes(config: &mut ServiceConfig) {
+    config
+        .service(at("/canvas").route(web::get().to(canvas::picture::get)))
+        .service(at("/canvas/delegations").route(web::get().to(canvas::lines::list)))
+        .service(at("/canvas/delegations/lines").route(looks(web::post().to(canvas::lines::some))))
+        .service(
+            at("/canvas/delegations/cancel").route(reports(web::post().to(canvas::bulk::cancel))),
+        )
+        .service(at("/canvas/delegations/retry").route(begins(web::post().to(canvas::bulk::retry))))
+        .service(
+            at("/canvas/delegations/{caller}/{delegation_id}")
+                .route(web::get().to(canvas::whole::get)),
+        );
+}
+
 fn registry_routes(config: &mut ServiceConfig) {
     config
         .service(at("/registry/register").route(reports(web::post().to(registry::register))))
@@ -282,6 +301,7 @@ fn admin_routes(config: &mut ServiceConfig) {
                 .route(reports(web::post().to(webhooks::replay))),
         )
         .service(at("/admin/liveness").route(web::get().to(admin::liveness)))
+        .service(at("/canvas/health").route(web::get().to(health_history::health)))
         .service(at("/admin/breakers").route(web::get().to(waiting::breakers)))
         .service(at("/admin/breakers/{id}/reset").route(web::post().to(waiting::reset)))
         .service(
