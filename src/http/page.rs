@@ -38,7 +38,8 @@ async fn show(request: &HttpRequest, name: &str) -> HttpResponse {
         return ops::no_such_route().await;
     };
     let tag = tag(&file);
-    let mut response = if is_known(request, &tag) {
+    let is_known = is_known(request, &tag);
+    let mut response = if is_known {
         HttpResponse::NotModified()
     } else {
         HttpResponse::Ok()
@@ -47,7 +48,7 @@ async fn show(request: &HttpRequest, name: &str) -> HttpResponse {
         .insert_header((ETAG, tag.to_string()))
         // It may be kept, and is asked after each time: another build has other files of the same names.
         .insert_header((CACHE_CONTROL, "no-cache"));
-    if is_known(request, &tag) {
+    if is_known {
         return response.finish();
     }
     response

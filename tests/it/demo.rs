@@ -105,24 +105,29 @@ async fn it_is_worth_watching_within_five_seconds_and_goes_on() {
     );
 
     let mut seen = BTreeSet::new();
-    eventually("every lasting state and both endings", async || {
+    let lasting = [
+        "dispatched",
+        "received",
+        "in_progress",
+        "queued",
+        "input_required",
+        "stuck",
+    ];
+    eventually("every lasting state", async || {
         seen.append(&mut live(&api, token).await);
-        let stats = api
-            .get(As::Bearer(token), "/admin/delegations/stats")
-            .await
-            .expect(200);
-        let ended = ["completed", "failed"]
+        lasting
             .iter()
-            .all(|status| stats.body[status] != 0);
-        let lasting = [
-            "dispatched",
-            "received",
-            "in_progress",
-            "queued",
-            "input_required",
-            "stuck",
-        ];
-        (ended && lasting.iter().all(|status| seen.contains(*status))).then_some(())
+            .all(|status| seen.contains(*status))
+            .then_some(())
+    })
+    .await;
+    eventually("both endings, and a part that was handed on", async || {
+        let path = "/canvas/delegations?limit=200";
+        let reply = api.get(As::Bearer(token), path).await.expect(200);
+        let lines = reply.body["delegations"].as_array().expect("lines");
+        let ended = |status: &str| lines.iter().any(|line| line["status"] == status);
+        let nested = lines.iter().any(|line| line["parent"].is_object());
+        (ended("completed") && ended("failed") && nested).then_some(())
     })
     .await;
     let audit = api

@@ -7,10 +7,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use url::Url;
 
+use crate::support::PATIENCE;
 use crate::support::client::{Api, As, Reply, Workspace};
 use crate::support::database::Database;
 use crate::support::raw::Raw;
@@ -236,8 +239,7 @@ async fn a_session_says_who_speaks_and_where_events_go_on(database: Database) {
     // What comes after that place, and nothing of before.
     let other = api.create_workspace("other", None, None).await;
     let mut socket = follow(api, ADMIN_TOKEN, position).await;
-    let first = socket.next().await.unwrap().unwrap().into_text().unwrap();
-    let first: Value = serde_json::from_str(&first).unwrap();
+    let first = frame(&mut socket).await;
     assert_eq!(first["workspace_id"], *other.id, "{first}");
     assert!(first["seq"].as_i64().unwrap() > position);
 
@@ -295,6 +297,18 @@ async fn follow(api: &Api, token: &str, after: i64) -> Socket {
     socket
 }
 
+/// The next event; the server pings in between.
+async fn frame(socket: &mut Socket) -> Value {
+    loop {
+        let message = timeout(PATIENCE, socket.next())
+            .await
+            .expect("an event in time");
+        if let Message::Text(text) = message.expect("an open socket").expect("a frame") {
+            return serde_json::from_str(&text).expect("JSON");
+        }
+    }
+}
+
 /// The head of the answer to a handshake with these headers.
 async fn handshake(api: &Api, headers: &[(&str, &str)]) -> String {
     let mut connection = Raw::connect(api).await;
@@ -319,8 +333,7 @@ async fn a_browser_opens_a_socket_by_its_subprotocols(database: Database) {
     let mut socket = follow(api, &own.token, 0).await;
     // Each begins, and then waits for its agent.
     for expected in [&own, &own, &below, &below] {
-        let frame = socket.next().await.unwrap().unwrap().into_text().unwrap();
-        let frame: Value = serde_json::from_str(&frame).unwrap();
+        let frame = frame(&mut socket).await;
         assert_eq!(frame["workspace_id"], *expected.id, "{frame}");
     }
     let bearer = format!("Bearer {}", own.token);

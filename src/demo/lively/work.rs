@@ -102,7 +102,7 @@ pub(super) fn standing(player: &Player, params: &Value) -> Word {
     let question = questions.get(id).and_then(|task| player.task(task));
     Word::Result(match question {
         Some(task) => self::task(id, "input-required", Some(&task.question)),
-        None => self::task(id, "working", None),
+        None => task(id, "working", None),
     })
 }
 
