@@ -12,13 +12,15 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Notify, watch};
 
 use crate::admin_token::AdminToken;
+use crate::auth::Codes;
+use crate::clock;
 use crate::config::Config;
 use crate::delegation::{self, Delegations, Supervisor, SupervisorSettings};
 use crate::dispatch::{A2aClient, ClientConfig, PushOffer, TargetGuard};
 use crate::domain::{Policy, RetryPolicy};
 use crate::events::EventHub;
 use crate::faults::Faults;
-use crate::http::{self, AppState, Readiness, Renderer, Settings, Stopping};
+use crate::http::{self, AppState, LatestCheck, Readiness, Renderer, Settings, Stopping};
 use crate::limits::Arbiters;
 use crate::liveness::Liveness;
 use crate::outbox::{Outbox, OutboxSettings};
@@ -27,6 +29,7 @@ use crate::persistence::{
 };
 use crate::secrets::Secrets;
 use crate::store::{self, Heard, Lease, Listening, Store, StoreOptions};
+use crate::telemetry::{History, Standing};
 
 /// How long requests in flight may take to finish once the service is told to stop.
 const REQUEST_GRACE: Duration = Duration::from_secs(2);
@@ -56,6 +59,7 @@ pub struct App {
     address: SocketAddr,
     database: String,
     admin_token: AdminToken,
+    codes: Codes,
     server: Server,
     delegations: Delegations,
     persistence: Persistence,
@@ -79,6 +83,7 @@ impl App {
         let (store, lease) = open_store(&config).await?;
         let admin_token = AdminToken::obtain(&config)?;
         let liveness = Liveness::default();
+        let history = History::begin(Duration::from_millis(config.history_step_ms));
         let reply_owed = Arc::new(Notify::new());
         let arbiters = Arbiters::start(blocking(&config));
         let actors = arbiters.first();
@@ -86,7 +91,7 @@ impl App {
         let delegations = start_delegations(&config, &ground, faults, arbiters)?;
         let outbox = start_outbox(&config, &ground);
         let listening = listen(&ground.store, &lease, &ground.events, &delegations)?;
-        let readiness = Readiness::default();
+        let (readiness, codes) = (Readiness::default(), Codes::default());
         let (stopping, stopped) = Stopping::new();
         let Ground {
             store, persistence, ..
@@ -102,11 +107,16 @@ impl App {
             outbox: outbox.clone(),
             settings: Settings::from(&config),
             admin: admin_token.hash(),
+            codes: codes.clone(),
+            node: lease.node(),
             readiness: readiness.clone(),
             stopping: stopped,
             liveness: liveness.clone(),
             metrics,
+            history: history.clone(),
+            latest_check: LatestCheck::default(),
         };
+        keep_history(history, &delegations, &persistence, &liveness);
         keep_metrics_small(state.metrics.clone());
         start_pruning(&config, &store, &persistence, &liveness);
         let server = http::serve(state, listener, REQUEST_GRACE)?;
@@ -119,6 +129,7 @@ impl App {
             address,
             database,
             admin_token,
+            codes,
             server,
             delegations,
             persistence,
@@ -140,6 +151,13 @@ impl App {
         &self.admin_token
     }
 
+    /// An address that signs its first reader in as the admin, within ten minutes.
+    #[must_use]
+    pub fn sign_in_link(&self) -> String {
+        let code = self.codes.mint(self.admin_token.reveal(), clock::now());
+        format!("http://{}/#code={code}", self.address)
+    }
+
     /// Where to look, and what to try first.
     #[must_use]
     pub fn banner(&self) -> String {
@@ -155,6 +173,7 @@ impl App {
             "listening on {base}\n\
              database     {}\n\
              admin token  {kept}\n\
+             canvas       {base}/ (sign in with the admin token, or a workspace's)\n\
              API          {base}/docs\n\
              try:\n  \
              curl {base}/health\n  \
@@ -295,6 +314,22 @@ fn keep_metrics_small(metrics: PrometheusHandle) {
             metrics.run_upkeep();
         }
     });
+}
+
+/// Remembers what the last hour was like.
+fn keep_history(
+    history: History,
+    delegations: &Delegations,
+    persistence: &Persistence,
+    liveness: &Liveness,
+) {
+    let (live, gate, pulse) = (
+        delegations.clone(),
+        Arc::clone(persistence.gate()),
+        liveness.clone(),
+    );
+    let standing = move || Standing::new(&live.live(), gate.waiting(), live.calls());
+    actix_web::rt::spawn(history.keep(standing, move || pulse.tick("history")));
 }
 
 async fn open_store(config: &Config) -> anyhow::Result<(Store, Lease)> {

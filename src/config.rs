@@ -43,13 +43,25 @@ pub enum Command {
 pub enum ServerCommand {
     /// Serve until told to stop.
     Serve,
-    /// Serve on a temporary database, with scripted agents that delegate among each other, until every reply is in.
-    Demo,
+    /// Serve on a temporary database where scripted agents delegate among each other: on a terminal until told to stop,
+    /// else a few times, until every reply is in.
+    Demo(DemoOptions),
     /// Put a server under load, and check its books afterwards: see docs/PERFORMANCE.md.
     Bench(Box<BenchOptions>),
     /// The yardstick of `bench --baseline`.
     #[command(hide = true)]
     BenchBaseline,
+}
+
+/// How long the demonstration goes on.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct DemoOptions {
+    /// Goes on until told to stop, as on a terminal.
+    #[arg(long)]
+    pub stay: bool,
+    /// Ends once a few replies are in, as without a terminal.
+    #[arg(long, conflicts_with = "stay")]
+    pub once: bool,
 }
 
 /// How logs are written.
@@ -222,6 +234,10 @@ pub struct Config {
     /// How often old rows are looked for, in hours.
     #[arg(long, env = "ACTIVITY_CLEANUP_INTERVAL_HOURS", default_value = "6", value_parser = between("ACTIVITY_CLEANUP_INTERVAL_HOURS", 1, 24 * 365), global = true)]
     pub activity_cleanup_interval_hours: u64,
+
+    /// How often a sample of the history is taken that `GET /canvas/health` shows, in milliseconds; 360 are kept.
+    #[arg(long, env = "BATON_HISTORY_STEP_MS", default_value = "10000", value_parser = between("BATON_HISTORY_STEP_MS", 10, 3_600_000), global = true)]
+    pub history_step_ms: u64,
 
     /// How logs are written.
     #[arg(

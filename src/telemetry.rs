@@ -1,4 +1,9 @@
-//! Logs and metrics: set up once, at start.
+//! Logs and metrics: set up once, at start; and what the last hour was like.
+
+mod endings;
+mod histogram;
+mod history;
+mod totals;
 
 use std::io::IsTerminal as _;
 use std::sync::LazyLock;
@@ -10,6 +15,11 @@ use tracing_subscriber::EnvFilter;
 
 use self::Kind::{Counter, Gauge, Histogram};
 use crate::config::{Config, LogFormat};
+
+pub use endings::ended;
+pub use histogram::{Bucket, Histogram as Times};
+pub use history::{History, Quantiles, Sample, Standing};
+pub use totals::{TOTALS, Totals};
 
 /// Buckets for durations, in seconds: from a commit's to a long task's.
 const SECONDS: [f64; 14] = [
@@ -78,7 +88,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (
         Counter,
         "baton_delegations_ended_total",
-        "Endings committed, by status",
+        "Endings committed, by status; failures also by class",
     ),
     (
         Counter,

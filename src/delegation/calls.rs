@@ -54,6 +54,11 @@ impl Calls {
         self.under_way.contains(&(key.clone(), attempt))
     }
 
+    /// How many wait for an answer.
+    pub(super) fn in_flight(&self) -> usize {
+        self.under_way.len()
+    }
+
     /// Waits until none is in flight.
     pub(super) async fn idle(&self) {
         loop {

@@ -2,12 +2,11 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use metrics::{Counter, Histogram};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::calls::Calls;
@@ -19,13 +18,13 @@ use crate::clock;
 use crate::dispatch::{A2aClient, Call, Called, Credential, Message, PushOffer};
 use crate::domain::{
     AskOutcome, Attempt, Card, DelegationKey, DeliveryMode, ErrorClass, Event, Life, Outcome,
-    Policy, RemoteTaskId, Said, Seat, Status, Terms, Timestamp, Unready,
+    Policy, RemoteTaskId, Said, Seat, State, Terms, Timestamp, Unready,
 };
 use crate::faults::{Faults, Point};
 use crate::persistence::Persistence;
 use crate::secrets::Secrets;
 use crate::store::Store;
-use crate::telemetry::{Effect, Progress, count};
+use crate::telemetry::{Effect, Progress, TOTALS, count, ended};
 
 /// The wait before the database is asked again for what an actor cannot do without.
 pub(super) const READ_RETRY: Duration = Duration::from_millis(500);
@@ -324,6 +323,7 @@ impl Runtime {
         let result = outcome_name(&called.outcome);
         metrics::counter!("baton_calls_total", "result" => result).increment(1);
         metrics::histogram!("baton_call_seconds").record(duration);
+        TOTALS.call.record(duration);
         tracing::info!(
             delegation.id = %terms.key, attempt = attempt.0, duration_ms = duration.as_millis(), outcome = result,
             "called the target"
@@ -412,47 +412,17 @@ impl Runtime {
     }
 }
 
-/// What is counted of endings: to look a meter up costs more than to use it.
-struct Endings {
-    by_status: Vec<(Status, Counter)>,
-    lasted: Histogram,
-}
-
-static ENDINGS: LazyLock<Endings> = LazyLock::new(|| {
-    let endings = Status::ALL.iter().filter(|status| status.is_terminal());
-    let counters = endings.map(|status| {
-        let word = status.as_str();
-        let counter = metrics::counter!("baton_delegations_ended_total", "status" => word);
-        (*status, counter)
-    });
-    Endings {
-        by_status: counters.collect(),
-        lasted: metrics::histogram!("baton_delegation_seconds"),
-    }
-});
-
-impl Endings {
-    fn note(&self, ended: Status, lasted: Duration) {
-        let of_status = self.by_status.iter().find(|(status, _)| *status == ended);
-        if let Some((_, counter)) = of_status {
-            counter.increment(1);
-        }
-        self.lasted.record(lasted);
-    }
-}
-
 /// Counts a committed change, and logs an ending.
 pub(super) fn observe(terms: &Terms, before: &Life, after: &Life, at: Timestamp) {
-    let (from, to) = (before.status(), after.status());
-    if from.is_terminal() {
+    if before.status().is_terminal() {
         metrics::counter!("baton_late_results_total").increment(1);
-    } else if to.is_terminal() {
+    } else if let State::Ended(end) = &after.state {
         let lasted = at.since(terms.created_at);
-        ENDINGS.note(to, lasted);
+        ended(&end.ending, lasted);
         count(Effect::Ending, Progress::Succeeded, 1);
         tracing::info!(
             delegation.id = %terms.key, attempt = after.attempt.0, duration_ms = lasted.as_millis(),
-            status = to.as_str(), "delegation ended"
+            status = after.status().as_str(), "delegation ended"
         );
     }
 }

@@ -18,7 +18,7 @@ mod supervisor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Addr;
 use bytes::Bytes;
@@ -34,6 +34,7 @@ use crate::domain::{
 };
 use crate::persistence::{self, Persistence};
 use crate::store::{Acceptance, Store};
+use crate::telemetry::TOTALS;
 
 use actor::DelegationActor;
 use calls::Calls;
@@ -236,6 +237,7 @@ impl Delegations {
         delegation: NewDelegation,
         target_as_sent: &str,
     ) -> Result<Acceptance, Error> {
+        let began = Instant::now();
         let (reply, answer) = oneshot::channel();
         let feed = accepted_feed(&delegation, target_as_sent);
         let accept = Box::new(Accept {
@@ -244,10 +246,14 @@ impl Delegations {
             sent: None,
         });
         self.supervisor.do_send(Begin { accept, reply });
-        match self.persistence.unless_away(answer).await {
+        let begun = match self.persistence.unless_away(answer).await {
             Some(Ok(begun)) => begun,
             Some(Err(_)) | None => Err(Error::UNAVAILABLE),
+        };
+        if let Ok(Acceptance::Created { .. }) = begun {
+            TOTALS.acceptance.record(began.elapsed());
         }
+        begun
     }
 
     /// Reports an ending on behalf of `reporter`, who is the caller or the target; an id that it does not know is
@@ -427,6 +433,12 @@ impl Delegations {
     #[must_use]
     pub fn live(&self) -> BTreeMap<Status, i64> {
         self.registry.by_status.counts()
+    }
+
+    /// How many calls to targets are in flight.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.registry.calls.in_flight()
     }
 }
 

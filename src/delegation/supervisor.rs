@@ -24,7 +24,7 @@ use crate::limits::Arbiters;
 use crate::persistence::{self, Patience, Persistence};
 use crate::secrets::Secrets;
 use crate::store::{Acceptance, Loaded, Store, Write, Written};
-use crate::telemetry::{Effect, Progress, count};
+use crate::telemetry::{Effect, Progress, TOTALS, count};
 
 /// Most questions after tasks at once.
 const ASKING: usize = 256;
@@ -177,6 +177,7 @@ impl Supervisor {
         match &acceptance {
             Acceptance::Created { .. } => {
                 self.accepted.increment(1);
+                TOTALS.accepted();
                 // Whoever was quick enough to ask for it had it read from the store.
                 if self.in_charge(&terms.key).is_none() {
                     let (life, revision) = beginning.stored(state);
@@ -214,6 +215,7 @@ impl Handler<Begin> for Supervisor {
         if self.registry.actors.len().saturating_add(self.beginning) >= self.max_live {
             metrics::counter!("baton_delegations_refused_total", "limit" => "max_live")
                 .increment(1);
+            TOTALS.shed();
             let refusal = Error::Overloaded {
                 limit: "BATON_MAX_LIVE",
                 retry_after: Duration::from_secs(5),

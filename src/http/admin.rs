@@ -11,7 +11,7 @@ use super::openapi::{Limited, Unauthorised};
 use super::state::AppState;
 use crate::clock;
 use crate::domain::{Position, Status, Violation, audit, preview};
-use crate::store::{AuditLimits, DelegationFilter, DelegationLine};
+use crate::store::{DelegationFilter, DelegationLine};
 
 /// How many delegations are audited with one read.
 const AUDIT_PAGE: i64 = 500;
@@ -142,12 +142,8 @@ pub(crate) async fn invariants(
     query: Query,
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let now = clock::now();
-    let limits = AuditLimits {
-        overdue_before: now.minus(state.settings.overdue_grace),
-        pruned_before: now.minus(state.settings.retention),
-    };
-    let mut after = after(&query)?;
+    let limits = state.settings.audit_limits(clock::now());
+    let mut after = after(&query)?.map(Position);
     let (mut checked, mut violations) = (0_usize, Vec::new());
     for _ in 0..AUDIT_PAGES {
         let read = state
@@ -170,14 +166,15 @@ pub(crate) async fn invariants(
     answer::ok(&json!({"violations": shown, "checked": checked, "next": next}))
 }
 
-fn after(query: &Query) -> Result<Option<Position>, ApiError> {
+/// The number that an answer is to begin after.
+pub(super) fn after(query: &Query) -> Result<Option<i64>, ApiError> {
     let Some(text) = query.get("after") else {
         return Ok(None);
     };
     let number = text.parse().map_err(|_not_a_number| {
         Fault::new("after", "is not a number").under("after must be a whole number")
     })?;
-    Ok(Some(Position(number)))
+    Ok(Some(number))
 }
 
 fn violation(violation: &Violation) -> Value {
@@ -195,6 +192,10 @@ pub(crate) async fn liveness(
     _admin: Admin,
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
+    answer::ok(&pulse(&state))
+}
+
+pub(super) fn pulse(state: &AppState) -> Value {
     let now = clock::now();
     let ticks = state.liveness.ticks().into_iter();
     let subsystems: Map<String, Value> = ticks
@@ -206,7 +207,7 @@ pub(crate) async fn liveness(
             )
         })
         .collect();
-    answer::ok(&json!({"subsystems": subsystems}))
+    json!({"subsystems": subsystems})
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod error;
 mod events;
 mod extract;
 mod fetched;
+mod health_history;
 mod heartbeat;
 mod inbox;
 mod mcp;
@@ -24,9 +25,11 @@ mod notifications;
 mod openapi;
 mod ops;
 mod order;
+mod page;
 mod registry;
 mod renderer;
 mod retry;
+mod session;
 mod sockets;
 mod state;
 mod steering;
@@ -49,6 +52,7 @@ use actix_web::{App, Error, HttpServer, Resource};
 use tokio::net::TcpSocket;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+pub use health_history::LatestCheck;
 use middleware::{begins, looks, reports};
 pub use renderer::Renderer;
 pub use state::{AppState, Readiness, Settings, Stopping};
@@ -148,6 +152,21 @@ fn routes(config: &mut ServiceConfig) {
     let docs = Config::new(["/openapi.json"]);
     config
         .configure(workspace_routes)
+        .service(
+            at("/")
+                .route(web::get().to(page::index))
+                .route(web::head().to(page::index)),
+        )
+        .service(
+            at("/assets/{path:.*}")
+                .route(web::get().to(page::asset))
+                .route(web::head().to(page::asset)),
+        )
+        .service(
+            at("/session")
+                .route(web::get().to(session::get))
+                .route(web::post().to(session::begin)),
+        )
         .service(at("/health").route(web::get().to(ops::health)))
         .service(at("/buildinfo").route(web::get().to(ops::build_info)))
         .service(at("/metrics").route(web::get().to(ops::metrics_text)))
@@ -282,6 +301,7 @@ fn admin_routes(config: &mut ServiceConfig) {
                 .route(reports(web::post().to(webhooks::replay))),
         )
         .service(at("/admin/liveness").route(web::get().to(admin::liveness)))
+        .service(at("/canvas/health").route(web::get().to(health_history::health)))
         .service(at("/admin/breakers").route(web::get().to(waiting::breakers)))
         .service(at("/admin/breakers/{id}/reset").route(web::post().to(waiting::reset)))
         .service(

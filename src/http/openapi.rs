@@ -10,9 +10,9 @@ use utoipa::openapi::{
 use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema, ToSchema};
 
 use super::{
-    a2a, activity, admin, canvas, delegation_views, delegations, events, heartbeat, inbox, mcp,
-    notifications, ops, registry, retry, sockets, steering, tokens, waiting, webhooks,
-    workspace_creation, workspaces,
+    a2a, activity, admin, canvas, delegation_views, delegations, events, health_history, heartbeat,
+    inbox, mcp, notifications, ops, registry, retry, session, sockets, steering, tokens, waiting,
+    webhooks, workspace_creation, workspaces,
 };
 use crate::domain::ActivityType;
 
@@ -218,6 +218,8 @@ bodies! {
         status: Option<String>, error_detail: Option<String>, duration_ms: Option<i32>,
         request_body: Option<Value>, response_body: Option<Value>, metadata: Option<Value>,
     }
+    /// A code from a link.
+    CodeBody { #[schema(min_length = 1)] code: String }
     /// A place in the feed.
     AckBody { #[schema(minimum = 0)] acked_seq: i64 }
     /// A message to people.
@@ -328,7 +330,7 @@ impl Modify for Names {
         steering::heartbeat, steering::cancel, steering::input, retry::retry,
         activity::list, activity::log, mcp::post, mcp::nothing_to_listen_to, inbox::inbox, inbox::acknowledge, inbox::notify,
         a2a::post, a2a::card::get, a2a::card::get_old,
-        events::newest, events::newest_of, events::stream_of, sockets::open,
+        events::newest, events::newest_of, events::stream_of, sockets::open, session::get, session::begin,
         canvas::picture::get, canvas::lines::list, canvas::lines::some, canvas::whole::get,
         canvas::bulk::cancel, canvas::bulk::retry,
         workspace_creation::create, workspaces::list, workspaces::get, workspaces::patch, workspaces::remove,
@@ -337,7 +339,7 @@ impl Modify for Names {
         registry::register, registry::update_card, registry::discover, registry::peers, registry::check_access,
         heartbeat::heartbeat,
         admin::delegations, admin::stats, admin::invariants, admin::liveness, webhooks::receivers, webhooks::replay,
-        waiting::breakers, waiting::reset, waiting::drop_stale,
+        waiting::breakers, waiting::reset, waiting::drop_stale, health_history::health,
         ops::health, ops::build_info, ops::metrics_text,
     )
 )]
@@ -362,7 +364,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!((operations, names.len()), (59, 59));
+        assert_eq!((operations, names.len()), (62, 62));
         // The later description of a status counts, so a route's own stands behind the common ones.
         let text = api.to_json().unwrap();
         assert!(text.contains("`starting` or `degraded`") && text.contains("no address now"));

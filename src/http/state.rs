@@ -7,16 +7,19 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
-use crate::auth::TokenHash;
+use super::health_history::LatestCheck;
+use crate::auth::{Codes, TokenHash};
 use crate::config::Config;
 use crate::delegation::Delegations;
 use crate::dispatch::{PushOffer, TargetGuard};
+use crate::domain::{NodeId, Timestamp};
 use crate::events::EventHub;
 use crate::liveness::Liveness;
 use crate::outbox::Outbox;
 use crate::persistence::Persistence;
 use crate::secrets::Secrets;
-use crate::store::Store;
+use crate::store::{AuditLimits, Store};
+use crate::telemetry::History;
 
 /// The part of the configuration that HTTP needs.
 #[derive(Clone, Debug)]
@@ -60,6 +63,16 @@ impl From<&Config> for Settings {
                 .saturating_mul(2)
                 .saturating_add(Duration::from_mins(1)),
             retention: Duration::from_hours(config.activity_retention_days.saturating_mul(24)),
+        }
+    }
+}
+
+impl Settings {
+    /// What stored delegations are judged by at this instant.
+    pub(crate) fn audit_limits(&self, now: Timestamp) -> AuditLimits {
+        AuditLimits {
+            overdue_before: now.minus(self.overdue_grace),
+            pruned_before: now.minus(self.retention),
         }
     }
 }
@@ -124,6 +137,10 @@ pub struct AppState {
     pub settings: Settings,
     /// SHA-256 of the admin token.
     pub admin: TokenHash,
+    /// One-time codes to sign in with.
+    pub codes: Codes,
+    /// This process.
+    pub node: NodeId,
     /// Whether the service has come up.
     pub readiness: Readiness,
     /// Whether it is going down.
@@ -132,6 +149,10 @@ pub struct AppState {
     pub liveness: Liveness,
     /// The metrics.
     pub metrics: PrometheusHandle,
+    /// The last hour.
+    pub history: History,
+    /// What the latest look at the newest delegations found.
+    pub latest_check: LatestCheck,
 }
 
 #[cfg(test)]

@@ -39,7 +39,8 @@ pub(crate) async fn breakers(
     answer::ok(&shown)
 }
 
-fn line(target: WorkspaceId, view: &LineView) -> Value {
+/// A line as operators see it.
+pub(super) fn line(target: WorkspaceId, view: &LineView) -> Value {
     json!({
         "workspace_id": target.to_string(),
         "breaker": match view.breaker {

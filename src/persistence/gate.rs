@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::domain::WorkspaceId;
+use crate::telemetry::TOTALS;
 use books::{Books, Visit};
 
 /// What a request is about to do.
@@ -125,6 +126,7 @@ impl Gate {
         let (said, wait) = (books.worth_saying(now), books.wait(waiting, now));
         drop(books);
         metrics::counter!("baton_requests_shed_total", "reason" => reason.as_str()).increment(1);
+        TOTALS.shed();
         if let Some(refused) = said {
             tracing::warn!(
                 reason = reason.as_str(),
@@ -138,6 +140,12 @@ impl Gate {
             reason,
             retry_after,
         })
+    }
+
+    /// How many writes were handed over and are not answered yet.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// A write was handed over.

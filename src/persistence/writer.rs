@@ -21,6 +21,7 @@ use crate::clock;
 use crate::events::EventHub;
 use crate::faults::{Faults, Point, Vital};
 use crate::store::{self, Commit, Lease, Store, Write, Writer, Written};
+use crate::telemetry::TOTALS;
 
 /// The first wait after a failed commit; doubles up to [`RETRY_CAP`].
 const RETRY_BASE: Duration = Duration::from_millis(50);
@@ -263,6 +264,9 @@ impl PersistenceActor {
                     let others = !actor.flights.is_empty();
                     actor.gauges.gate.committed(writes, others);
                     metrics::histogram!("baton_commit_seconds").record(finished.took);
+                    if writes > 0 {
+                        TOTALS.commit.record(finished.took);
+                    }
                     actor.pass_committed(&commit);
                     // One that began before another failed says nothing of that.
                     if failures == actor.failures {

@@ -411,6 +411,7 @@ implement_both! {
         fn audit(
             after: Option<Position>, limit: i64, limits: AuditLimits
         ) -> Page<Audited>;
+        fn audit_newest(limit: i64, limits: AuditLimits) -> Vec<Audited>;
     }
     read_canvas {
         fn live_marks(party: Option<WorkspaceId>, limit: i64) -> LiveMarks;

@@ -179,6 +179,16 @@ pub(crate) fn the_audit_finds_what_is_wrong(store: &TestStore) {
         "DELETE FROM activity_logs WHERE activity_type = 'a2a_receive' AND delegation_id = '{}'",
         bad.key.id
     ));
+    let newest = |limit| {
+        let read =
+            move |reader: &mut dyn Reader| reader.audit_newest(limit, AuditLimits::default());
+        let audited = store.read(read).into_iter();
+        audited
+            .map(|one| (audit(&one).len(), one.key))
+            .collect::<Vec<_>>()
+    };
+    let both = [(1, bad.key.clone()), (0, good.key.clone())];
+    assert_eq!((newest(1), newest(2)), (both[..1].to_vec(), both.to_vec()));
     let found = violations();
     assert_eq!(found.len(), 1);
     assert!(

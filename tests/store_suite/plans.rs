@@ -280,6 +280,7 @@ fn reads_of_delegations(store: &TestStore, terms: &Terms) -> Vec<Case> {
     let waiting = body(|reader| reader.waiting_for_removed(100));
     let owed = body(move |reader| reader.owed_replies(after, 100));
     let audit = body(move |reader| reader.audit(after, 100, limits));
+    let newest = body(move |reader| reader.audit_newest(100, limits));
     vec![
         case("load", BY_KEY, body(move |reader| reader.load(&one))),
         case("view", BY_KEY, body(move |reader| reader.view(&two))),
@@ -291,6 +292,7 @@ fn reads_of_delegations(store: &TestStore, terms: &Terms) -> Vec<Case> {
         sorting("counts", COUNTS, body(|reader| reader.counts())),
         sorting("owed_replies", OWED, owed),
         case("audit", BY_NUMBER, audit),
+        case("audit_newest", BY_NUMBER, newest),
     ]
 }
 

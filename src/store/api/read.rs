@@ -411,6 +411,8 @@ pub trait Reader {
         limit: i64,
         limits: AuditLimits,
     ) -> Result<Page<Audited>, Error>;
+    /// The same of the newest `limit`, the newest first.
+    fn audit_newest(&mut self, limit: i64, limits: AuditLimits) -> Result<Vec<Audited>, Error>;
 
     /// Feed rows.
     fn activity(&mut self, filter: &ActivityFilter) -> Result<Vec<ActivityView>, Error>;

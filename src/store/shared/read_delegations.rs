@@ -343,36 +343,55 @@ macro_rules! read_delegations {
                 Ok(Page { rows: owed, last })
             }
 
+            macro_rules! under_audit {
+                () => {{
+                    use delegations as d;
+                    d::table.select((
+                        d::number,
+                        CallerExists,
+                        (
+                            (d::caller_id, d::delegation_id, d::status, d::ended_at, IsListed),
+                            (ResultRows, Replies, d::reply, d::deadline),
+                        ),
+                    ))
+                }};
+            }
+
             pub(in crate::store) fn audit(
                 conn: &mut $Conn,
                 after: Option<Position>,
                 limit: i64,
                 limits: AuditLimits,
             ) -> Result<Page<Audited>, Error> {
-                use delegations::{
-                    caller_id, deadline, delegation_id, ended_at, number, reply, status,
-                };
-                let rows: Vec<(i64, bool, AuditTuple)> = delegations::table
+                use delegations::number;
+                let rows: Vec<AuditRow> = under_audit!()
                     .filter(number.gt(after_number(after)))
                     .order(number)
-                    .select((
-                        number,
-                        CallerExists,
-                        (
-                            (caller_id, delegation_id, status, ended_at, IsListed),
-                            (ResultRows, Replies, reply, deadline),
-                        ),
-                    ))
                     .limit(limit)
                     .load(conn)?;
                 let last = rows.last().map(|(last, ..)| Position(*last));
+                let rows = audited(rows, limits)?;
+                Ok(Page { rows, last })
+            }
+
+            pub(in crate::store) fn audit_newest(
+                conn: &mut $Conn,
+                limit: i64,
+                limits: AuditLimits,
+            ) -> Result<Vec<Audited>, Error> {
+                use delegations::number;
+                let newest = under_audit!().order(number.desc()).limit(limit);
+                audited(newest.load(conn)?, limits)
+            }
+
+            /// Its number, whether its caller is there still, and what is judged.
+            type AuditRow = (i64, bool, AuditTuple);
+
+            fn audited(rows: Vec<AuditRow>, limits: AuditLimits) -> Result<Vec<Audited>, Error> {
                 // A purged caller took its feed with it; there is nothing left to compare with.
                 let rows = rows.into_iter().filter(|(_, exists, _)| *exists);
                 let rows = rows.map(|(.., row)| read_audited(row, limits));
-                Ok(Page {
-                    rows: rows.collect::<Result<_, _>>()?,
-                    last,
-                })
+                rows.collect()
             }
         }
     };
