@@ -35,12 +35,8 @@ fn all(store: &TestStore, mut filter: LineFilter) -> (Vec<DelegationKey>, usize)
     }
 }
 
-pub(crate) fn lists_are_looked_through_without_loss(store: &TestStore) {
-    let (one, two, three) = (
-        created(store, None),
-        created(store, None),
-        created(store, None),
-    );
+/// Ninety delegations, thirty of them handed back; the first fifty ended, by turns. Newest first.
+fn ninety(store: &TestStore, one: WorkspaceId, two: WorkspaceId) -> Vec<DelegationKey> {
     let mut terms = Vec::new();
     for number in 0..90 {
         let (from, to) = if number % 3 == 0 {
@@ -53,17 +49,6 @@ pub(crate) fn lists_are_looked_through_without_loss(store: &TestStore) {
         store.commit(&[accept(&begin)]);
         terms.push(begin.delegation.terms);
     }
-    let newest_first: Vec<_> = terms.iter().rev().map(|terms| terms.key.clone()).collect();
-    assert_eq!(
-        all(store, filter(Parties::Any, &[])),
-        (newest_first.clone(), 90)
-    );
-    assert_eq!(
-        all(store, filter(Parties::Either(two), &[])).0,
-        newest_first
-    );
-    assert_eq!(all(store, filter(Parties::Caller(two), &[])).0.len(), 30);
-    assert_eq!(all(store, filter(Parties::Either(three), &[])), (vec![], 0));
     for (number, terms) in terms.iter().enumerate().take(50) {
         let life = if number % 2 == 0 {
             completed("the RESULT")
@@ -72,14 +57,49 @@ pub(crate) fn lists_are_looked_through_without_loss(store: &TestStore) {
         };
         store.commit(&[advance_write(terms, 2, &life)]);
     }
-    let failed_ones = filter(Parties::Either(one), &[Status::Failed]);
-    assert_eq!(all(store, failed_ones.clone()).0.len(), 25);
-    let live = [Status::Pending, Status::Queued];
-    assert_eq!(all(store, filter(Parties::Any, &live)).0.len(), 40);
-    let searching = |text: &str| LineFilter {
+    terms.into_iter().rev().map(|terms| terms.key).collect()
+}
+
+const LIVE: [Status; 2] = [Status::Pending, Status::Queued];
+
+fn searching(text: &str) -> LineFilter {
+    LineFilter {
         search: Some(Search::new(text)),
         ..filter(Parties::Any, &[])
-    };
+    }
+}
+
+pub(crate) fn lists_are_looked_through_without_loss(store: &TestStore) {
+    let [one, two, three] = std::array::from_fn(|_| created(store, None));
+    let newest_first = ninety(store, one, two);
+    let found = |parties, statuses: &[Status]| all(store, filter(parties, statuses));
+    assert_eq!(found(Parties::Any, &[]), (newest_first.clone(), 90));
+    assert_eq!(found(Parties::Either(two), &[]).0, newest_first);
+    assert_eq!(found(Parties::Caller(two), &[]).0.len(), 30);
+    assert_eq!(found(Parties::Either(three), &[]), (vec![], 0));
+    assert_eq!(found(Parties::Either(one), &[Status::Failed]).0.len(), 25);
+    assert_eq!(found(Parties::Any, &LIVE).0.len(), 40);
+    let counted = [
+        (filter(Parties::Either(one), &[Status::Failed]), 25),
+        (searching("result"), 25),
+        (filter(Parties::Any, &LIVE), 40),
+    ];
+    for (filter, number) in counted {
+        for (limit, more) in [(100, false), (10, true)] {
+            let matched = number.min(limit);
+            let filter = LineFilter {
+                limit,
+                ..filter.clone()
+            };
+            let tally = store.read(move |reader| reader.tally(&filter));
+            assert_eq!(tally, Tally { matched, more });
+        }
+    }
+}
+
+pub(crate) fn a_text_is_looked_for_in_all_that_is_said(store: &TestStore) {
+    let [one, two, three] = std::array::from_fn(|_| created(store, None));
+    let newest_first = ninety(store, one, two);
     for (text, count) in [
         ("äRGER", 90),
         ("Ärger 8", 11),
@@ -106,26 +126,6 @@ pub(crate) fn lists_are_looked_through_without_loss(store: &TestStore) {
         ..searching(&id)
     };
     assert_eq!(all(store, foreign).0, []);
-    for (filter, matched) in [
-        (failed_ones, 25),
-        (searching("result"), 25),
-        (filter(Parties::Any, &live), 40),
-    ] {
-        for (limit, more) in [(100, false), (10, true)] {
-            let filter = LineFilter {
-                limit,
-                ..filter.clone()
-            };
-            let tally = store.read(move |reader| reader.tally(&filter));
-            assert_eq!(
-                tally,
-                Tally {
-                    matched: matched.min(limit),
-                    more
-                }
-            );
-        }
-    }
 }
 
 pub(crate) fn what_lives_is_shown_newest_first(store: &TestStore) {
@@ -163,21 +163,24 @@ pub(crate) fn what_lives_is_shown_newest_first(store: &TestStore) {
     assert!(line.next_attempt_at.is_some() && line.parent.is_none());
 }
 
-pub(crate) fn families_are_found(store: &TestStore) {
+pub(crate) fn what_a_workspace_was_given_is_found(store: &TestStore) {
     let parent = begun(store);
-    let worker = parent.target.unwrap();
-    let given = {
+    let found = |target: WorkspaceId| {
         let id = parent.key.id.clone();
-        store.read(move |reader| reader.given(worker, &id))
+        store.read(move |reader| reader.given(target, &id))
     };
-    assert_eq!(given.as_ref(), Some(&parent.key));
-    let foreign = (parent.key.caller, parent.key.id.clone());
-    assert!(
-        store
-            .read(move |reader| reader.given(foreign.0, &foreign.1))
-            .is_none()
+    assert_eq!(found(parent.target.unwrap()).as_ref(), Some(&parent.key));
+    assert_eq!(
+        found(parent.key.caller),
+        None,
+        "what it sent, it was not given"
     );
-    // Each way that a beginning is stored: alone, among others, with a key.
+}
+
+/// Four children of a delegation, stored in each way that there is: alone, among others, with a key; and one that repeats the
+/// first of them.
+fn children(store: &TestStore, parent: &Terms) -> Vec<Terms> {
+    let worker = parent.target.unwrap();
     let child = |key: Option<&str>| {
         let mut begin = match key {
             None => acceptance(worker, parent.key.caller),
@@ -186,26 +189,34 @@ pub(crate) fn families_are_found(store: &TestStore) {
         begin.delegation.parent = Some(parent.key.clone());
         begin
     };
-    let mut children = vec![child(None), child(None), child(None), child(Some("k"))];
-    store.commit(&[accept(&children[0])]);
-    let others: Vec<_> = (0..3)
-        .map(|_| accept(&acceptance(worker, parent.key.caller)))
-        .collect();
-    store.commit(&[others, vec![accept(&children[1]), accept(&children[2])]].concat());
-    store.commit(&[accept(&children[3])]);
+    let mut begins = vec![child(None), child(None), child(None), child(Some("k"))];
+    let other = accept(&acceptance(worker, parent.key.caller));
     let mut again = acceptance(worker, parent.key.caller);
-    again.delegation.retry_of = Some(children[0].delegation.terms.key.id.clone());
-    children.push(again);
-    store.commit(&[accept(&children[4])]);
-    let keys: Vec<_> = children
-        .iter()
-        .map(|one| one.delegation.terms.key.clone())
-        .collect();
+    again.delegation.retry_of = Some(begins[0].delegation.terms.key.id.clone());
+    begins.push(again);
+    let writes: Vec<Write> = begins.iter().map(accept).collect();
+    store.commit(&writes[..1]);
+    store.commit(&[other, writes[1].clone(), writes[2].clone()]);
+    store.commit(&writes[3..4]);
+    store.commit(&writes[4..]);
+    begins
+        .into_iter()
+        .map(|begin| begin.delegation.terms)
+        .collect()
+}
+
+fn names(all: &[Relative]) -> Vec<DelegationKey> {
+    all.iter().map(|one| one.key.clone()).collect()
+}
+
+pub(crate) fn families_are_found(store: &TestStore) {
+    let parent = begun(store);
+    let keys = children(store, &parent).into_iter().map(|terms| terms.key);
+    let keys: Vec<DelegationKey> = keys.collect();
     let family = |key: &DelegationKey, limit| {
         let key = key.clone();
         store.read(move |reader| reader.family(&key, limit))
     };
-    let names = |all: &[Relative]| all.iter().map(|one| one.key.clone()).collect::<Vec<_>>();
     let found = family(&parent.key, 10);
     assert_eq!(names(&found.children), keys[..4]);
     assert_eq!(found.children[0].task_preview, "the task");
@@ -213,49 +224,31 @@ pub(crate) fn families_are_found(store: &TestStore) {
     assert_eq!(names(&family(&parent.key, 2).children), keys[..2]);
     let first = family(&keys[0], 10);
     assert_eq!(first.parent_key.as_ref(), Some(&parent.key));
-    assert_eq!(
-        first.parent.map(|parent| parent.key).as_ref(),
-        Some(&parent.key)
-    );
+    assert_eq!(first.parent.unwrap().key, parent.key);
     assert_eq!(names(&first.retried_as), keys[4..]);
-    assert_eq!(
-        family(&keys[4], 10)
-            .retried_from
-            .map(|one| one.key)
-            .as_ref(),
-        Some(&keys[0])
-    );
-    assert_eq!(
-        family(
-            &DelegationKey {
-                caller: worker,
-                id: DelegationId::mint()
-            },
-            10
-        ),
-        Family::default()
-    );
+    assert_eq!(family(&keys[4], 10).retried_from.unwrap().key, keys[0]);
+    let caller = parent.key.caller;
+    let id = DelegationId::mint();
+    assert_eq!(family(&DelegationKey { caller, id }, 10), Family::default());
     for (key, parent) in [(&keys[0], Some(&parent.key)), (&keys[4], None)] {
         let wanted = key.clone();
-        let read = move |reader: &mut dyn Reader| {
-            Ok((
-                reader.parent(&wanted)?,
-                reader.view(&wanted)?.unwrap().parent,
-            ))
-        };
-        let (found, viewed) = store.read(read);
-        assert_eq!((found.as_ref(), viewed.as_ref()), (parent, parent));
-    }
-    for (number, key) in keys.iter().enumerate() {
-        let terms = &children[number].delegation.terms;
-        store.commit(&[advance_write(terms, 2, &failed("no"))]);
-        let wanted = [key.clone()];
-        let may = store.read(move |reader| reader.repeatable(&wanted));
+        let read =
+            move |reader: &mut dyn Reader| Ok((reader.parent(&wanted)?, reader.view(&wanted)?));
+        let (found, view) = store.read(read);
         assert_eq!(
-            may.len(),
-            usize::from(number != 0),
-            "what was begun again is not again"
+            (found.as_ref(), view.unwrap().parent.as_ref()),
+            (parent, parent)
         );
+    }
+}
+
+pub(crate) fn what_was_begun_again_is_not_begun_again(store: &TestStore) {
+    let parent = begun(store);
+    let worker = parent.target.unwrap();
+    for (number, terms) in children(store, &parent).into_iter().enumerate() {
+        store.commit(&[advance_write(&terms, 2, &failed("no"))]);
+        let may = store.read(move |reader| reader.repeatable(&[terms.key]));
+        assert_eq!(may.len(), usize::from(number != 0));
     }
     let ended = LineFilter {
         repeatable: true,
@@ -267,13 +260,9 @@ pub(crate) fn families_are_found(store: &TestStore) {
         limit: 100,
         ..ended
     };
-    assert_eq!(
-        store.read(move |reader| reader.tally(&ended)),
-        Tally {
-            matched: 4,
-            more: false
-        }
-    );
+    let (matched, more) = (4, false);
+    let tally = store.read(move |reader| reader.tally(&ended));
+    assert_eq!(tally, Tally { matched, more });
 }
 
 pub(crate) fn what_a_feed_holds_of_an_ending_is_found(store: &TestStore) {

@@ -44,8 +44,11 @@ macro_rules! suite {
 suite! {
     canvas {
         lists_are_looked_through_without_loss,
+        a_text_is_looked_for_in_all_that_is_said,
         what_lives_is_shown_newest_first,
+        what_a_workspace_was_given_is_found,
         families_are_found,
+        what_was_begun_again_is_not_begun_again,
         what_a_feed_holds_of_an_ending_is_found,
     }
     delegations {
