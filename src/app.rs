@@ -12,6 +12,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Notify, watch};
 
 use crate::admin_token::AdminToken;
+use crate::auth::Codes;
+use crate::clock;
 use crate::config::Config;
 use crate::delegation::{self, Delegations, Supervisor, SupervisorSettings};
 use crate::dispatch::{A2aClient, ClientConfig, PushOffer, TargetGuard};
@@ -57,6 +59,7 @@ pub struct App {
     address: SocketAddr,
     database: String,
     admin_token: AdminToken,
+    codes: Codes,
     server: Server,
     delegations: Delegations,
     persistence: Persistence,
@@ -88,7 +91,7 @@ impl App {
         let delegations = start_delegations(&config, &ground, faults, arbiters)?;
         let outbox = start_outbox(&config, &ground);
         let listening = listen(&ground.store, &lease, &ground.events, &delegations)?;
-        let readiness = Readiness::default();
+        let (readiness, codes) = (Readiness::default(), Codes::default());
         let (stopping, stopped) = Stopping::new();
         let Ground {
             store, persistence, ..
@@ -104,6 +107,8 @@ impl App {
             outbox: outbox.clone(),
             settings: Settings::from(&config),
             admin: admin_token.hash(),
+            codes: codes.clone(),
+            node: lease.node(),
             readiness: readiness.clone(),
             stopping: stopped,
             liveness: liveness.clone(),
@@ -124,6 +129,7 @@ impl App {
             address,
             database,
             admin_token,
+            codes,
             server,
             delegations,
             persistence,
@@ -145,6 +151,13 @@ impl App {
         &self.admin_token
     }
 
+    /// An address that signs its first reader in as the admin, within ten minutes.
+    #[must_use]
+    pub fn sign_in_link(&self) -> String {
+        let code = self.codes.mint(self.admin_token.reveal(), clock::now());
+        format!("http://{}/#code={code}", self.address)
+    }
+
     /// Where to look, and what to try first.
     #[must_use]
     pub fn banner(&self) -> String {
@@ -160,6 +173,7 @@ impl App {
             "listening on {base}\n\
              database     {}\n\
              admin token  {kept}\n\
+             canvas       {base}/ (sign in with the admin token, or a workspace's)\n\
              API          {base}/docs\n\
              try:\n  \
              curl {base}/health\n  \

@@ -43,13 +43,25 @@ pub enum Command {
 pub enum ServerCommand {
     /// Serve until told to stop.
     Serve,
-    /// Serve on a temporary database, with scripted agents that delegate among each other, until every reply is in.
-    Demo,
+    /// Serve on a temporary database where scripted agents delegate among each other: on a terminal until told to stop,
+    /// else a few times, until every reply is in.
+    Demo(DemoOptions),
     /// Put a server under load, and check its books afterwards: see docs/PERFORMANCE.md.
     Bench(Box<BenchOptions>),
     /// The yardstick of `bench --baseline`.
     #[command(hide = true)]
     BenchBaseline,
+}
+
+/// How long the demonstration goes on.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct DemoOptions {
+    /// Goes on until told to stop, as on a terminal.
+    #[arg(long)]
+    pub stay: bool,
+    /// Ends once a few replies are in, as without a terminal.
+    #[arg(long, conflicts_with = "stay")]
+    pub once: bool,
 }
 
 /// How logs are written.

@@ -16,7 +16,7 @@
 //! HTTP GET  ─▶ store::Reader, a small pool that never waits for the writer
 //! ```
 //!
-//! Modules import only leftwards: `domain, clock, faults, liveness` → `client, config, limits, secrets, telemetry` → `store` →
+//! Modules import only leftwards: `domain, clock, faults, liveness, web` → `client, config, limits, secrets, telemetry` → `store` →
 //! `auth, dispatch, events, persistence` → `delegation, outbox` → `http` → `admin_token, app` → `demo, bench, cli`. `tests/tidy.rs` holds
 //! them to it. See `docs/ARCHITECTURE.md` for the longer story, and `docs/adr` for the reasons.
 
@@ -42,3 +42,4 @@ pub mod persistence;
 pub mod secrets;
 pub mod store;
 pub mod telemetry;
+pub mod web;

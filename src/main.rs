@@ -36,7 +36,7 @@ fn main() -> anyhow::Result<ExitCode> {
                 let _shown = writeln!(std::io::stdout(), "{}", app.banner());
                 app.run_until(limits::stop_signal()?).await?;
             }
-            ServerCommand::Demo => demo::run(cli.config, metrics).await?,
+            ServerCommand::Demo(options) => demo::run(cli.config, options, metrics).await?,
             ServerCommand::Bench(options) => bench::run(*options, &cli.config).await?,
             ServerCommand::BenchBaseline => bench::serve_baseline(&cli.config).await?,
         }

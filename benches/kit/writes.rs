@@ -42,6 +42,7 @@ pub(crate) fn accepts(count: usize) -> Vec<Accept> {
             idempotency: None,
             state: State::Pending,
             retry_of: None,
+            parent: None,
             envelope: None,
         };
         let feed = accepted_feed(&delegation, "target");

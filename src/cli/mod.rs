@@ -197,6 +197,7 @@ async fn delegate(options: DelegateOptions, config: &Config) -> anyhow::Result<E
         ("idempotency_key", options.key.map(Value::from)),
         ("deadline_seconds", deadline),
         ("redelivery", options.redelivery.map(Value::from)),
+        ("parent_delegation_id", options.parent.map(Value::from)),
     ] {
         body.extend(value.map(|value| (name.to_owned(), value)));
     }

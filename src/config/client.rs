@@ -82,6 +82,10 @@ pub struct DelegateOptions {
     #[arg(long)]
     pub redelivery: Option<String>,
 
+    /// The delegation that the one who acts was given, and hands a part of on: its id.
+    #[arg(long)]
+    pub parent: Option<String>,
+
     /// Wait for its end, and print the result.
     #[arg(long)]
     pub wait: bool,

@@ -380,6 +380,7 @@ impl Delegations {
             idempotency: None,
             state,
             retry_of: None,
+            parent: None,
             envelope: None,
         };
         // Somebody else may have been faster: then that one is told.

@@ -186,6 +186,7 @@ impl House {
             }),
             state: State::Pending,
             retry_of: None,
+            parent: None,
             envelope: None,
         }
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use crate::client::Client;
+use crate::client::{Client, Error};
 
 /// The interface, with the admin's rights.
 #[derive(Clone)]
@@ -26,14 +26,8 @@ impl Api {
         Ok(Self { admin })
     }
 
-    pub(super) async fn create_workspace(
-        &self,
-        name: &str,
-        parent: Option<&str>,
-        url: Option<&str>,
-    ) -> anyhow::Result<Seat> {
-        let body = json!({"name": name, "parent_id": parent, "external": true, "url": url});
-        let made = self.admin.post("/workspaces", &body).await?;
+    pub(super) async fn create_workspace(&self, body: &Value) -> anyhow::Result<Seat> {
+        let made = self.admin.post("/workspaces", body).await?;
         let field = |name: &str| {
             let text = made.get(name).and_then(Value::as_str);
             text.context("a field is missing")
@@ -51,22 +45,39 @@ impl Api {
 }
 
 impl Seat {
-    pub(super) async fn delegate(&self, target: &str, task: &str) -> anyhow::Result<()> {
-        let body = json!({"target_id": target, "task": task});
-        let path = format!("/workspaces/{}/delegate", self.id);
-        Ok(self.client.post(&path, &body).await.map(drop)?)
+    /// Hands a task over; the delegation's id.
+    pub(super) async fn delegate(&self, body: &Value) -> anyhow::Result<String> {
+        let made = self.post("delegate", body).await?;
+        let id = made.get("delegation_id").and_then(Value::as_str);
+        Ok(id.context("a field is missing")?.to_owned())
+    }
+
+    /// Sends to a place below the workspace.
+    pub(super) async fn post(&self, place: &str, body: &Value) -> Result<Value, Error> {
+        let path = format!("/workspaces/{}/{place}", self.id);
+        self.client.post(&path, body).await
+    }
+
+    /// Reads a place below the workspace.
+    pub(super) async fn get(&self, place: &str) -> Result<Value, Error> {
+        self.client
+            .get(&format!("/workspaces/{}/{place}", self.id))
+            .await
+    }
+
+    /// Says that its agent lives, and how it is.
+    pub(super) async fn beat(&self, body: &Value) -> Result<Value, Error> {
+        self.client.post("/registry/heartbeat", body).await
     }
 
     /// Waits for replies, up to half a minute.
     pub(super) async fn inbox(&self) -> anyhow::Result<Vec<Value>> {
-        let path = format!("/workspaces/{}/inbox?wait=30", self.id);
-        Ok(rows(&self.client.get(&path).await?, "messages"))
+        Ok(rows(&self.get("inbox?wait=30").await?, "messages"))
     }
 
     pub(super) async fn acknowledge(&self, row: &Value) -> anyhow::Result<()> {
-        let path = format!("/workspaces/{}/activity/ack", self.id);
         let body = json!({"acked_seq": row.get("seq")});
-        Ok(self.client.post(&path, &body).await.map(drop)?)
+        Ok(self.post("activity/ack", &body).await.map(drop)?)
     }
 
     /// Hands each event of the workspace to `show`, until the server ends the stream.
@@ -79,7 +90,8 @@ impl Seat {
     }
 }
 
-fn rows(body: &Value, name: &str) -> Vec<Value> {
+/// The objects of a member that is a list.
+pub(super) fn rows(body: &Value, name: &str) -> Vec<Value> {
     let rows = body.get(name).and_then(Value::as_array);
     rows.cloned().unwrap_or_default()
 }

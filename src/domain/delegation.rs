@@ -121,6 +121,8 @@ pub struct NewDelegation {
     pub state: State,
     /// The delegation that it repeats, when its caller asked for that.
     pub retry_of: Option<DelegationId>,
+    /// The delegation in whose course its caller, who works on that one, hands it on.
+    pub parent: Option<DelegationKey>,
 }
 
 /// A beginning to commit: the delegation with the rows and events that tell of it.

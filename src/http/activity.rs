@@ -76,6 +76,7 @@ impl<'a> From<&'a ActivityView> for Row<'a> {
     ("peer_id" = Option<String>, Query), ("limit" = Option<i64>, Query, description = "At most 500; 100 when absent or senseless"),
     ("since_secs" = Option<i64>, Query), ("since_id" = Option<String>, Query, description = "Only rows after this one"),
     ("before_ts" = Option<String>, Query), ("after_seq" = Option<i64>, Query), ("before_seq" = Option<i64>, Query),
+    ("peek" = Option<bool>, Query, description = "`true`: only a look; what is shown does not count as fetched"),
 ), security(("bearer" = [])), responses(
     (status = 200, description = "The rows", body = Vec<Value>),
     (status = 400, description = "A parameter that cannot be read", body = Value),
@@ -88,6 +89,7 @@ pub(crate) async fn list(
     query: Query,
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
+    let takes = !query.is_true("peek");
     let query = ActivityQuery::read(&query, member.workspace, clock::now())?;
     let position = match query.since_id {
         None => None,
@@ -95,7 +97,9 @@ pub(crate) async fn list(
     };
     let filter = query.into_filter(position)?;
     let rows = state.store.activity(filter).await?;
-    fetched::tell(&state, &member, &rows);
+    if takes {
+        fetched::tell(&state, &member, &rows);
+    }
     answer::ok(&rows.iter().map(Row::from).collect::<Vec<_>>())
 }
 

@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::answer::{self, text, time};
 use super::error::ApiError;
@@ -244,17 +244,42 @@ pub(crate) async fn whole_of(
     let (view, task) = found
         .await?
         .ok_or(ApiError::Missing("delegation not found"))?;
-    let mut body = whole(&view, workspace);
-    if let Some(members) = body.as_object_mut() {
-        if let Some(task) = task {
-            members.insert("task".to_owned(), (*task).into());
-        }
-        if let Some(raw) = view.raw_reply.as_deref().filter(|_| with_raw) {
-            members.insert("raw_result".to_owned(), STANDARD.encode(raw).into());
-        }
-        members.retain(|_, value| !value.is_null());
+    Ok(body(&view, workspace, task.as_deref(), with_raw).into())
+}
+
+/// The whole of a delegation as one of its parties sees it.
+pub(crate) fn body(
+    view: &DelegationView,
+    workspace: WorkspaceId,
+    task: Option<&str>,
+    with_raw: bool,
+) -> Map<String, Value> {
+    let mut members = Map::new();
+    if let Value::Object(known) = whole(view, workspace) {
+        members.extend(known.into_iter().filter(|(_, value)| !value.is_null()));
     }
-    Ok(body)
+    if let Some(task) = task {
+        members.insert("task".to_owned(), task.into());
+    }
+    if let Some(raw) = view.raw_reply.as_deref().filter(|_| with_raw) {
+        members.insert("raw_result".to_owned(), STANDARD.encode(raw).into());
+    }
+    // In whose course it was handed on, is its caller's business.
+    if let Some(parent) = view
+        .parent
+        .as_ref()
+        .filter(|_| workspace == view.loaded.terms.key.caller)
+    {
+        members.insert(
+            "parent_caller_id".to_owned(),
+            parent.caller.to_string().into(),
+        );
+        members.insert(
+            "parent_delegation_id".to_owned(),
+            parent.id.to_string().into(),
+        );
+    }
+    members
 }
 
 /// Everything that is known; what is not is `null` here and left out of the answer.

@@ -14,7 +14,8 @@ use super::body::{self, Fields};
 use super::error::{ApiError, Fault};
 use super::extract::{Member, PathDelegation};
 use super::openapi::{DelegateBody, Limited, RecordBody, Refused, UpdateBody};
-use super::order::{Order, target};
+use super::order::{Order, foreign_parent, target};
+use super::sockets::related;
 use super::state::AppState;
 use super::traceparent::traceparent;
 use crate::clock;
@@ -61,6 +62,10 @@ pub(crate) async fn hand_over(
     traceparent: Option<Box<str>>,
 ) -> Result<(DelegationId, Acceptance), ApiError> {
     admit(state, caller, order.target).await?;
+    let parent = match order.parent {
+        None => None,
+        Some(id) => Some(parent(state, caller, id).await?),
+    };
     let now = clock::now();
     let id = DelegationId::mint();
     let terms = Terms {
@@ -82,10 +87,27 @@ pub(crate) async fn hand_over(
         task: order.task,
         state: State::Pending,
         retry_of: None,
+        parent,
         envelope: order.envelope,
     };
     let begun = state.delegations.begin(delegation, &order.target_as_sent);
     Ok((id, begun.await?))
+}
+
+/// The delegation that a workspace was given, by one that it may communicate with, and hands a part of on.
+async fn parent(
+    state: &AppState,
+    workspace: WorkspaceId,
+    id: DelegationId,
+) -> Result<DelegationKey, ApiError> {
+    let found = state.store.read(move |reader| reader.given(workspace, &id));
+    let parent = found.await?.ok_or_else(foreign_parent)?;
+    let is_kin = related(&state.store, workspace, parent.caller).await?;
+    if is_kin {
+        Ok(parent)
+    } else {
+        Err(foreign_parent())
+    }
 }
 
 #[derive(Serialize)]
@@ -97,19 +119,8 @@ struct Begun<'a> {
     target_id: &'a str,
 }
 
-/// Begins a delegation that was admitted, and says so.
-pub(crate) async fn begin(
-    state: &AppState,
-    delegation: NewDelegation,
-    target_as_sent: &str,
-) -> Result<HttpResponse, ApiError> {
-    let id = delegation.terms.key.id.clone();
-    let acceptance = state.delegations.begin(delegation, target_as_sent).await?;
-    accepted(&id, acceptance, target_as_sent)
-}
-
 /// Says that a delegation began, or why not.
-fn accepted(
+pub(crate) fn accepted(
     id: &DelegationId,
     acceptance: Acceptance,
     target_as_sent: &str,
@@ -176,6 +187,7 @@ pub(crate) async fn record(
         idempotency: None,
         state: State::Working(Working::dispatched(now)),
         retry_of: None,
+        parent: None,
         envelope: None,
     };
     if let Acceptance::IdTaken = state.delegations.begin(delegation, &target_as_sent).await? {

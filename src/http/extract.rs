@@ -68,8 +68,13 @@ impl Vigil {
     ) -> Self {
         let header = request.headers().get(AUTHORIZATION);
         let secret = header.and_then(|value| bearer(value.as_bytes()));
+        Self::of(secret.unwrap_or_default(), principal, state)
+    }
+
+    /// Over this secret, by which this principal was known.
+    pub(crate) fn of(secret: &[u8], principal: Principal, state: &web::Data<AppState>) -> Self {
         Self {
-            secret: secret.unwrap_or_default().into(),
+            secret: secret.into(),
             principal,
             state: state.clone(),
         }

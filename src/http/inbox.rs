@@ -28,6 +28,7 @@ const MAX_WAIT: Duration = Duration::from_mins(1);
     ("id" = String, Path, format = "uuid"),
     ("limit" = Option<i64>, Query, description = "At most 500; 100 when absent or senseless"),
     ("wait" = Option<i64>, Query, description = "Seconds to wait for the first message, at most 60"),
+    ("peek" = Option<bool>, Query, description = "`true`: only a look; what is shown does not count as fetched"),
 ), security(("bearer" = [])), responses(
     (status = 200, description = "`messages`, oldest first, and `last_acked_seq`", body = Value),
     (status = 400, description = "`wait` cannot be read", body = Value),
@@ -41,6 +42,7 @@ pub(crate) async fn inbox(
 ) -> Result<HttpResponse, ApiError> {
     let limit = query.limit(100, 500);
     let wait = wait(&query)?;
+    let takes = !query.is_true("peek");
     member.must_exist(&state).await?;
     // Interest comes before the look, so that no message falls between the two.
     let mut subscription =
@@ -50,7 +52,10 @@ pub(crate) async fn inbox(
         let (acknowledged, rows) = state.store.inbox(member.workspace, limit).await?;
         let over = tokio::time::Instant::now() >= deadline;
         let Some(subscription) = subscription.as_mut().filter(|_| rows.is_empty() && !over) else {
-            return answer::ok(&shown(&state, &member, &rows, acknowledged));
+            if takes {
+                fetched::tell(&state, &member, &rows);
+            }
+            return answer::ok(&shown(&rows, acknowledged));
         };
         tokio::select! {
             () = message(subscription, ActivityType::A2aReceive) => {}
@@ -69,16 +74,11 @@ pub(crate) async fn unacknowledged(
     limit: i64,
 ) -> Result<Value, ApiError> {
     let (acknowledged, rows) = state.store.inbox(member.workspace, limit).await?;
-    Ok(shown(state, member, &rows, acknowledged))
+    fetched::tell(state, member, &rows);
+    Ok(shown(&rows, acknowledged))
 }
 
-fn shown(
-    state: &AppState,
-    member: &Member,
-    rows: &[ActivityView],
-    acknowledged: Position,
-) -> Value {
-    fetched::tell(state, member, rows);
+fn shown(rows: &[ActivityView], acknowledged: Position) -> Value {
     let messages: Vec<_> = rows.iter().map(Row::from).collect();
     json!({"messages": messages, "last_acked_seq": acknowledged.0})
 }

@@ -8,6 +8,7 @@ mod admin;
 mod admission;
 mod answer;
 mod body;
+mod canvas;
 mod credentials;
 mod delegation_views;
 mod delegations;
@@ -24,9 +25,11 @@ mod notifications;
 mod openapi;
 mod ops;
 mod order;
+mod page;
 mod registry;
 mod renderer;
 mod retry;
+mod session;
 mod sockets;
 mod state;
 mod steering;
@@ -149,6 +152,21 @@ fn routes(config: &mut ServiceConfig) {
     let docs = Config::new(["/openapi.json"]);
     config
         .configure(workspace_routes)
+        .service(
+            at("/")
+                .route(web::get().to(page::index))
+                .route(web::head().to(page::index)),
+        )
+        .service(
+            at("/assets/{path:.*}")
+                .route(web::get().to(page::asset))
+                .route(web::head().to(page::asset)),
+        )
+        .service(
+            at("/session")
+                .route(web::get().to(session::get))
+                .route(web::post().to(session::begin)),
+        )
         .service(at("/health").route(web::get().to(ops::health)))
         .service(at("/buildinfo").route(web::get().to(ops::build_info)))
         .service(at("/metrics").route(web::get().to(ops::metrics_text)))
@@ -162,6 +180,7 @@ fn routes(config: &mut ServiceConfig) {
             at("/a2a/notifications/{caller}/{delegation_id}")
                 .route(web::post().to(notifications::notified)),
         )
+        .configure(canvas_routes)
         .configure(registry_routes)
         .configure(admin_routes)
         .default_service(web::to(ops::no_such_route));
@@ -244,6 +263,21 @@ fn a2a_routes(config: &mut ServiceConfig) {
         .service(at("/a2a/.well-known/agent-card.json").route(card))
         .service(at("/a2a/v0.3/.well-known/agent-card.json").route(old_card))
         .service(web::resource("/a2a/{operation:.*}").to(a2a::operation));
+}
+
+fn canvas_routes(config: &mut ServiceConfig) {
+    config
+        .service(at("/canvas").route(web::get().to(canvas::picture::get)))
+        .service(at("/canvas/delegations").route(web::get().to(canvas::lines::list)))
+        .service(at("/canvas/delegations/lines").route(looks(web::post().to(canvas::lines::some))))
+        .service(
+            at("/canvas/delegations/cancel").route(reports(web::post().to(canvas::bulk::cancel))),
+        )
+        .service(at("/canvas/delegations/retry").route(begins(web::post().to(canvas::bulk::retry))))
+        .service(
+            at("/canvas/delegations/{caller}/{delegation_id}")
+                .route(web::get().to(canvas::whole::get)),
+        );
 }
 
 fn registry_routes(config: &mut ServiceConfig) {

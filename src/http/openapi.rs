@@ -10,9 +10,9 @@ use utoipa::openapi::{
 use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema, ToSchema};
 
 use super::{
-    a2a, activity, admin, delegation_views, delegations, events, health_history, heartbeat, inbox,
-    mcp, notifications, ops, registry, retry, sockets, steering, tokens, waiting, webhooks,
-    workspace_creation, workspaces,
+    a2a, activity, admin, canvas, delegation_views, delegations, events, health_history, heartbeat,
+    inbox, mcp, notifications, ops, registry, retry, session, sockets, steering, tokens, waiting,
+    webhooks, workspace_creation, workspaces,
 };
 use crate::domain::ActivityType;
 
@@ -147,6 +147,8 @@ bodies! {
         #[schema(schema_with = redeliveries)] redelivery: Option<String>,
         /// Among those that wait for one target, the higher go first; 50 when absent.
         #[schema(minimum = 0, maximum = 100)] priority: Option<i64>,
+        /// The delegation that the caller was given, and hands a part of on.
+        parent_delegation_id: Option<String>,
     }
     /// How far the work is.
     ProgressBody {
@@ -159,6 +161,31 @@ bodies! {
     CancelBody { reason: Option<String> }
     /// The answer to the target's question.
     InputBody { #[schema(min_length = 1)] text: String }
+    /// Delegations by name.
+    LinesBody { #[schema(max_items = 200)] ids: Vec<NamedBody> }
+    /// Which delegations are meant: those that are named, or else those that the filter lets through; all without either.
+    BulkBody {
+        #[schema(max_items = 500)] ids: Option<Vec<NamedBody>>,
+        /// Statuses, `in_flight` or `ended`, separated by commas.
+        status: Option<String>,
+        #[schema(format = "uuid")] workspace_id: Option<String>,
+        /// A text, as for the list.
+        #[schema(max_length = 200)] q: Option<String>,
+        /// Only to be counted.
+        dry_run: Option<bool>,
+        /// The cursor of the call before.
+        before: Option<String>,
+    }
+    /// The same, with why they are withdrawn.
+    BulkCancelBody {
+        #[schema(max_items = 500)] ids: Option<Vec<NamedBody>>,
+        status: Option<String>,
+        #[schema(format = "uuid")] workspace_id: Option<String>,
+        #[schema(max_length = 200)] q: Option<String>,
+        dry_run: Option<bool>, before: Option<String>, reason: Option<String>,
+    }
+    /// One delegation: ids are only unique within their caller.
+    NamedBody { #[schema(format = "uuid")] caller_id: String, delegation_id: String }
     /// What is to be different this time.
     RetryBody {
         /// Sending the same key again begins nothing new.
@@ -191,6 +218,8 @@ bodies! {
         status: Option<String>, error_detail: Option<String>, duration_ms: Option<i32>,
         request_body: Option<Value>, response_body: Option<Value>, metadata: Option<Value>,
     }
+    /// A code from a link.
+    CodeBody { #[schema(min_length = 1)] code: String }
     /// A place in the feed.
     AckBody { #[schema(minimum = 0)] acked_seq: i64 }
     /// A message to people.
@@ -301,7 +330,9 @@ impl Modify for Names {
         steering::heartbeat, steering::cancel, steering::input, retry::retry,
         activity::list, activity::log, mcp::post, mcp::nothing_to_listen_to, inbox::inbox, inbox::acknowledge, inbox::notify,
         a2a::post, a2a::card::get, a2a::card::get_old,
-        events::newest, events::newest_of, events::stream_of, sockets::open,
+        events::newest, events::newest_of, events::stream_of, sockets::open, session::get, session::begin,
+        canvas::picture::get, canvas::lines::list, canvas::lines::some, canvas::whole::get,
+        canvas::bulk::cancel, canvas::bulk::retry,
         workspace_creation::create, workspaces::list, workspaces::get, workspaces::patch, workspaces::remove,
         tokens::list, tokens::create, tokens::revoke,
         webhooks::create, webhooks::list, webhooks::delete, notifications::notified,
@@ -333,7 +364,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!((operations, names.len()), (54, 54));
+        assert_eq!((operations, names.len()), (62, 62));
         // The later description of a status counts, so a route's own stands behind the common ones.
         let text = api.to_json().unwrap();
         assert!(text.contains("`starting` or `degraded`") && text.contains("no address now"));

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::body::Fields;
 use super::error::{ApiError, Fault};
 use crate::config::MAX_DEADLINE_S;
-use crate::domain::{Envelope, Idempotency, Priority, Redelivery, WorkspaceId};
+use crate::domain::{DelegationId, Envelope, Idempotency, Priority, Redelivery, WorkspaceId};
 
 const INVALID_DELEGATION: &str = "invalid delegation request";
 
@@ -22,6 +22,8 @@ pub(crate) struct Order {
     pub(crate) redelivery: Redelivery,
     pub(crate) priority: Priority,
     pub(crate) envelope: Option<Envelope>,
+    /// The delegation that the caller was given, and hands a part of on.
+    pub(crate) parent: Option<DelegationId>,
 }
 
 impl Order {
@@ -38,6 +40,7 @@ impl Order {
         let deadline = deadline(fields).map_err(invalid)?;
         let redelivery = redelivery(fields).map_err(invalid)?;
         let priority = priority(fields).map_err(invalid)?;
+        let parent = fields.text("parent_delegation_id").map_err(invalid)?;
         let target = target(&target_as_sent)?;
         Ok(Self {
             target,
@@ -48,6 +51,7 @@ impl Order {
             redelivery,
             priority,
             envelope: None,
+            parent: parent.as_deref().map(DelegationId::from_text),
         })
     }
 
@@ -67,6 +71,7 @@ impl Order {
             redelivery: Redelivery::default(),
             priority: Priority::default(),
             envelope: Some(envelope),
+            parent: None,
         }
     }
 }
@@ -97,6 +102,13 @@ pub(crate) fn deadline(fields: &Fields) -> Result<Option<Duration>, Fault> {
             format!("must be a whole number from 1 to {MAX_DEADLINE_S}"),
         )),
     }
+}
+
+/// The order names as its parent what its caller was not given.
+pub(crate) fn foreign_parent() -> ApiError {
+    let reason =
+        "is not a delegation that this workspace was given by one that it may communicate with";
+    Fault::new("parent_delegation_id", reason).under(INVALID_DELEGATION)
 }
 
 fn redelivery(fields: &Fields) -> Result<Redelivery, Fault> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::admission::admit;
 use super::body::{self, Fields};
-use super::delegations::begin;
+use super::delegations::accepted;
 use super::error::{ApiError, Fault};
 use super::extract::{Member, PathDelegation};
 use super::openapi::{Limited, Refused, RetryBody};
@@ -21,14 +21,23 @@ use crate::domain::{
     DelegationId, DelegationKey, Envelope, Json, NewDelegation, Origin, State, Status, Terms,
     WorkspaceId,
 };
+use crate::store::Acceptance;
 
 /// What may be different this time.
-struct Again {
+pub(crate) struct Again {
     key: Option<String>,
     deadline: Option<Duration>,
 }
 
 impl Again {
+    /// Nothing, under this key.
+    pub(crate) const fn under(key: String) -> Self {
+        Self {
+            key: Some(key),
+            deadline: None,
+        }
+    }
+
     fn read(body: &[u8]) -> Result<Self, Fault> {
         let fields = Fields::parse_optional(body)?;
         Ok(Self {
@@ -59,16 +68,40 @@ pub(crate) async fn retry(
     let again = Again::read(&body).map_err(|fault| fault.under(INVALID_BODY))?;
     let key = find(&state, &member, path.0).await?;
     must_be_callers(&member, &key)?;
+    let traceparent = traceparent(request.headers());
+    let Begun {
+        id,
+        target,
+        acceptance,
+    } = repeat(&state, key, again, traceparent).await?;
+    accepted(&id, acceptance, &target.to_string())
+}
+
+/// What began.
+pub(crate) struct Begun {
+    id: DelegationId,
+    target: WorkspaceId,
+    acceptance: Acceptance,
+}
+
+/// Begins again what ended, if it may be.
+pub(crate) async fn repeat(
+    state: &AppState,
+    key: DelegationKey,
+    again: Again,
+    traceparent: Option<Box<str>>,
+) -> Result<Begun, ApiError> {
     let wanted = key.clone();
     let read = state.store.read(move |reader| {
         let found = reader.load(&wanted)?.zip(reader.task(&wanted)?);
-        Ok(found.zip(Some(reader.envelope(&wanted)?)))
+        let parent = reader.parent(&wanted)?;
+        Ok(found.zip(Some((reader.envelope(&wanted)?, parent))))
     });
-    let ((ended, task), envelope) = read
+    let ((ended, task), (envelope, parent)) = read
         .await?
         .ok_or(ApiError::Missing("delegation not found"))?;
     let target = may_be_repeated(&key, ended.life.status(), ended.terms.target)?;
-    admit(&state, key.caller, target).await?;
+    admit(state, key.caller, target).await?;
     let now = clock::now();
     let id = DelegationId::mint();
     let envelope = envelope.map(|envelope| renamed(envelope, &id));
@@ -76,12 +109,12 @@ pub(crate) async fn retry(
         terms: Terms {
             key: DelegationKey {
                 caller: key.caller,
-                id,
+                id: id.clone(),
             },
             origin: Origin::Delegated,
             deadline: now.plus(again.deadline.unwrap_or(state.settings.deadline)),
             created_at: now,
-            traceparent: traceparent(request.headers()),
+            traceparent,
             ..ended.terms
         },
         idempotency: again.key.map(|key| idempotency(&key, target, &task)),
@@ -89,8 +122,15 @@ pub(crate) async fn retry(
         envelope,
         state: State::Pending,
         retry_of: Some(key.id),
+        parent,
     };
-    begin(&state, delegation, &target.to_string()).await
+    let target_text = target.to_string();
+    let acceptance = state.delegations.begin(delegation, &target_text).await?;
+    Ok(Begun {
+        id,
+        target,
+        acceptance,
+    })
 }
 
 /// The message under an id of its own: to a target that knows the first one, it would be a repetition.

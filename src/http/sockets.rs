@@ -1,5 +1,7 @@
 //! `GET /ws`: events as frames (contract §12.3), for whoever has a credential.
 
+mod opening;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use tokio::time::Instant;
 
 use super::answer::{inline, text};
 use super::error::{ApiError, Fault};
-use super::extract::{Anybody, Member, Query, Vigil};
+use super::extract::{Member, Query, Vigil};
 use super::inbox::shown_to;
 use super::middleware::own_or_allowed;
 use super::openapi::{Limited, Unauthorised};
@@ -23,6 +25,7 @@ use crate::clock;
 use crate::domain::{Kinship, Position, WorkspaceId, kinship};
 use crate::events::{Shown, Tail, Told};
 use crate::store::{self, line};
+use opening::{Opener, PROTOCOL};
 
 /// How long it is taken as known who may see whom.
 const KNOWN_FOR: Duration = Duration::from_secs(5);
@@ -59,6 +62,7 @@ impl<'a> From<&'a Shown> for Frame<'a> {
 #[utoipa::path(get, path = "/ws", tag = "events", params(
     ("after_seq" = Option<i64>, Query, description = "Begin after this `seq` instead of now"),
     ("messages" = Option<bool>, Query, description = "`true`: with the messages in one's own inbox, as `INBOX_MESSAGE`"),
+    ("Sec-WebSocket-Protocol" = Option<String>, Header, description = "`baton, bearer.` and the token in base64url without padding, for browsers, which cannot set `Authorization`"),
 ), security(("bearer" = [])), responses(
     (status = 101, description = "The socket is open"),
     (status = 400, description = "No WebSocket handshake, `after_seq` is no place, or the admin asks for messages", body = serde_json::Value),
@@ -67,7 +71,7 @@ impl<'a> From<&'a Shown> for Frame<'a> {
 pub(crate) async fn open(
     request: HttpRequest,
     payload: web::Payload,
-    speaker: Anybody,
+    opener: Opener,
     query: Query,
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
@@ -78,19 +82,20 @@ pub(crate) async fn open(
         }
     }
     let after = after(&query)?;
-    let reader = reader(&query, speaker.0)?;
+    let reader = reader(&query, opener.principal)?;
     let mut tail = Tail::follow(&state.store, &state.events, None, after).await?;
     if let Some(reader) = reader {
         let show = shown_to(&state, reader);
         tail = tail.with_messages(&state.events, reader.workspace, show);
     }
-    let (response, session, messages) = actix_ws::handle(&request, payload)
-        .map_err(|error| ApiError::invalid(format!("not a WebSocket handshake: {error}")))?;
+    let (response, session, messages) =
+        actix_ws::handle_with_protocols(&request, payload, &[PROTOCOL])
+            .map_err(|error| ApiError::invalid(format!("not a WebSocket handshake: {error}")))?;
     let socket = Socket {
-        vigil: Vigil::over(&request, speaker.0, &state),
+        vigil: opener.vigil,
         state,
         tail,
-        speaker: speaker.0,
+        speaker: opener.principal,
         visible: HashMap::new(),
     };
     actix_web::rt::spawn(socket.run(session, messages));

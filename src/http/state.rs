@@ -8,11 +8,11 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
 use super::health_history::LatestCheck;
-use crate::auth::TokenHash;
+use crate::auth::{Codes, TokenHash};
 use crate::config::Config;
 use crate::delegation::Delegations;
 use crate::dispatch::{PushOffer, TargetGuard};
-use crate::domain::Timestamp;
+use crate::domain::{NodeId, Timestamp};
 use crate::events::EventHub;
 use crate::liveness::Liveness;
 use crate::outbox::Outbox;
@@ -28,6 +28,8 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// Where others reach this service; empty when nobody said.
     pub public_url: Arc<str>,
+    /// Whether replies are written into inboxes.
+    pub inbox_push: bool,
     /// Default deadline of a delegation.
     pub deadline: Duration,
     /// Requests a minute for each peer address; 0 is off.
@@ -49,6 +51,7 @@ impl From<&Config> for Settings {
         Self {
             max_body_bytes: config.max_body_bytes,
             public_url: config.public_url.trim().into(),
+            inbox_push: config.inbox_push(),
             deadline: config.deadline(),
             rate_limit: config.rate_limit,
             read_connections: usize::try_from(config.read_connections).unwrap_or(1),
@@ -134,6 +137,10 @@ pub struct AppState {
     pub settings: Settings,
     /// SHA-256 of the admin token.
     pub admin: TokenHash,
+    /// One-time codes to sign in with.
+    pub codes: Codes,
+    /// This process.
+    pub node: NodeId,
     /// Whether the service has come up.
     pub readiness: Readiness,
     /// Whether it is going down.

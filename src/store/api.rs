@@ -1,5 +1,6 @@
 //! What the rest of Baton may ask of a database.
 
+mod canvas;
 mod read;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use crate::domain::{
     Timestamp, TokenId, Workspace, WorkspaceId, WorkspaceStatus,
 };
 
+pub use canvas::*;
 pub use read::*;
 
 /// What can go wrong with a database.

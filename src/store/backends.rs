@@ -3,8 +3,8 @@
 use super::session::Leased;
 use super::{
     ActivityFilter, ActivityView, AuditLimits, Commit, DelegationFilter, DelegationLine,
-    DelegationView, Error, EventView, Handed, HandedFilter, Loaded, NodeView, OwedReply, Page,
-    Reader, TokenView, Write, Writer,
+    DelegationView, Error, EventView, Family, Handed, HandedFilter, Line, LineFilter, LinePage,
+    LiveMarks, Loaded, NodeView, OwedReply, Page, Reader, Tally, TokenView, ToldOf, Write, Writer,
 };
 use crate::domain::{
     ActivityId, Audited, DelegationId, DelegationKey, Envelope, NodeId, Position, Receiver,
@@ -212,6 +212,7 @@ pub(super) mod postgres {
     shared::read_workspaces!(PgConnection);
     shared::read_feed!(PgConnection, diesel::pg::Pg);
     shared::read_delegations!(PgConnection, diesel::pg::Pg);
+    shared::read_canvas!(PgConnection, diesel::pg::Pg);
     shared::read_tasks!(PgConnection, diesel::pg::Pg);
     shared::write_delegations!(PgConnection);
     shared::write_workspaces!(PgConnection);
@@ -337,6 +338,7 @@ pub(super) mod sqlite {
     shared::read_workspaces!(SqliteConnection);
     shared::read_feed!(SqliteConnection, diesel::sqlite::Sqlite);
     shared::read_delegations!(SqliteConnection, diesel::sqlite::Sqlite);
+    shared::read_canvas!(SqliteConnection, diesel::sqlite::Sqlite);
     shared::read_tasks!(SqliteConnection, diesel::sqlite::Sqlite);
     shared::write_delegations!(SqliteConnection);
     shared::write_workspaces!(SqliteConnection);
@@ -397,6 +399,7 @@ implement_both! {
     read_delegations {
         fn load(key: &DelegationKey) -> Option<Loaded>;
         fn find_key(party: WorkspaceId, id: &DelegationId) -> Option<DelegationKey>;
+        fn given(target: WorkspaceId, id: &DelegationId) -> Option<DelegationKey>;
         fn view(key: &DelegationKey) -> Option<DelegationView>;
         fn task(key: &DelegationKey) -> Option<std::sync::Arc<str>>;
         fn number(key: &DelegationKey) -> Option<Position>;
@@ -409,6 +412,16 @@ implement_both! {
             after: Option<Position>, limit: i64, limits: AuditLimits
         ) -> Page<Audited>;
         fn audit_newest(limit: i64, limits: AuditLimits) -> Vec<Audited>;
+    }
+    read_canvas {
+        fn live_marks(party: Option<WorkspaceId>, limit: i64) -> LiveMarks;
+        fn lines(filter: &LineFilter) -> LinePage;
+        fn lines_of(keys: &[DelegationKey]) -> Vec<Line>;
+        fn repeatable(keys: &[DelegationKey]) -> Vec<DelegationKey>;
+        fn tally(filter: &LineFilter) -> Tally;
+        fn parent(key: &DelegationKey) -> Option<DelegationKey>;
+        fn family(key: &DelegationKey, limit: i64) -> Family;
+        fn told_of(key: &DelegationKey) -> Option<ToldOf>;
     }
     leases {
         fn nodes() -> Vec<NodeView>;

@@ -202,6 +202,8 @@ fn begin<'a>(statement: Statement<'a>, rows: &'a [NewRow<'a>]) -> Statement<'a> 
             traceparent: traceparent,
             message: message,
             context_id: context_id,
+            parent_caller_id: parent_caller_id,
+            parent_delegation_id: parent_delegation_id,
         }
     );
     let all: Vec<Column<'_>> = [number].into_iter().chain(others).chain(seldom).collect();

@@ -73,6 +73,15 @@ literals! {
     /// was purged and registered again, with an empty feed.
     CallerExists: Bool = "EXISTS (SELECT 1 FROM workspaces w WHERE w.id = delegations.caller_id \
         AND w.created_at <= delegations.created_at)";
+    /// Whether it may be begun again: its target is known, and nobody began it again yet. Counted, as above.
+    IsRepeatable: Bool = "delegations.callee_id IS NOT NULL AND (SELECT count(*) FROM delegations r \
+        WHERE r.caller_id = delegations.caller_id AND r.retry_of = delegations.delegation_id AND r.retry_of IS NOT NULL) = 0";
+    /// Whether it is a child of any (the condition of the index `delegations_children`).
+    IsChild: Bool = "delegations.parent_caller_id IS NOT NULL";
+    /// Whether it repeats any (the condition of the index `delegations_repeats`).
+    IsRepeat: Bool = "delegations.retry_of IS NOT NULL";
+    /// Whether a row tells of an ending (the condition of the index `activity_logs_one_ending`).
+    TellsOfEnding: Bool = "activity_logs.method = 'delegate_result' AND activity_logs.delegation_number IS NOT NULL";
     /// The beginning of the task, of which a short one has no copy.
     TaskHead: Text = "CASE WHEN delegations.task_preview = '' THEN delegations.task ELSE delegations.task_preview END";
     /// The beginning of the result: 4,096 characters, cut to bytes by the reader.

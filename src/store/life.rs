@@ -159,6 +159,8 @@ pub(crate) struct NewRow<'a> {
     pub(crate) last_heartbeat: Option<Ts>,
     pub(crate) deadline: Ts,
     pub(crate) retry_of: Option<Cow<'a, str>>,
+    pub(crate) parent_caller_id: Option<Id>,
+    pub(crate) parent_delegation_id: Option<Cow<'a, str>>,
     pub(crate) idempotency_key: Option<Cow<'a, str>>,
     pub(crate) fingerprint: Option<&'a [u8]>,
     pub(crate) traceparent: Option<Cow<'a, str>>,
@@ -184,6 +186,7 @@ impl<'a> NewRow<'a> {
         let terms = &delegation.terms;
         let key = delegation.idempotency.as_ref();
         let envelope = delegation.envelope.as_ref();
+        let parent = delegation.parent.as_ref();
         let sent = accept.sent.as_ref();
         let changed_at = sent.map_or(terms.created_at, |sent| sent.at);
         Self {
@@ -203,6 +206,8 @@ impl<'a> NewRow<'a> {
             last_heartbeat: heard_at(life),
             deadline: terms.deadline.into(),
             retry_of,
+            parent_caller_id: parent.map(|parent| Id(parent.caller.0)),
+            parent_delegation_id: parent.map(|parent| id_text(&parent.id)),
             idempotency_key: key.map(|key| stored_key(&key.key)),
             fingerprint: key.map(|key| key.fingerprint.as_slice()),
             traceparent: terms.traceparent.as_deref().map(sanitize),

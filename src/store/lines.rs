@@ -1,29 +1,64 @@
 //! Delegations as people and agents see them, from rows.
 
+use super::canvas::key_of;
 use super::history::read_history;
 use super::life::{LoadedRow, count, head, word};
 use super::types::{Id, Ts};
-use super::{AuditLimits, DelegationLine, DelegationView, Error};
+use super::{AuditLimits, DelegationFilter, DelegationLine, DelegationView, Error, Parties};
 use crate::domain::{
     Attempt, Audited, DelegationId, DelegationKey, Position, Status, Timestamp, WorkspaceId,
 };
 
-/// The whole of a delegation: row, task preview, `retry_of`, last change, history, raw reply.
+/// Which numbers the indexes are asked for, the newest first.
+#[derive(Clone, Debug)]
+pub(crate) struct Look<'a> {
+    pub(crate) parties: Parties,
+    /// All when empty.
+    pub(crate) statuses: &'a [Status],
+    pub(crate) before: Option<Position>,
+    pub(crate) older_than: Option<Timestamp>,
+    pub(crate) limit: i64,
+}
+
+impl<'a> From<&'a DelegationFilter> for Look<'a> {
+    fn from(filter: &'a DelegationFilter) -> Self {
+        Self {
+            parties: filter.party.map_or(Parties::Any, Parties::Either),
+            statuses: &filter.statuses,
+            before: filter.before,
+            older_than: filter.older_than,
+            limit: filter.limit,
+        }
+    }
+}
+
+/// The whole of a delegation: row, task preview, `retry_of`, parent, last change, history, raw reply.
 pub(crate) type ViewTuple = (
     LoadedRow,
     String,
     Option<String>,
+    (Option<Id>, Option<String>),
     Ts,
     String,
     Option<Vec<u8>>,
 );
 
 pub(crate) fn read_view(row: ViewTuple) -> Result<DelegationView, Error> {
-    let (loaded, task_preview, retry_of, updated_at, history, raw_reply) = row;
+    let (
+        loaded,
+        task_preview,
+        retry_of,
+        (parent_caller, parent_id),
+        updated_at,
+        history,
+        raw_reply,
+    ) = row;
+    let parent = parent_caller.zip(parent_id);
     Ok(DelegationView {
         loaded: loaded.read()?,
         task_preview,
         retry_of: retry_of.as_deref().map(DelegationId::from_text),
+        parent: parent.map(|(caller, id)| key_of(caller, &id)),
         updated_at: updated_at.into(),
         history: read_history(&history)?,
         raw_reply,

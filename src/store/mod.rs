@@ -9,6 +9,7 @@ mod api;
 mod backends;
 mod batch;
 mod breaker;
+mod canvas;
 mod claim;
 mod columnar;
 mod connect;

@@ -125,6 +125,8 @@ tables! {
         message -> Nullable<Text>,
         context_id -> Nullable<Text>,
         input_message -> Nullable<Text>,
+        parent_caller_id -> Nullable<DbUuid>,
+        parent_delegation_id -> Nullable<Text>,
     }
     delegations_live (number) {
         number -> BigInt,

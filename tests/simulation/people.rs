@@ -221,6 +221,7 @@ impl World {
             }),
             state,
             retry_of: None,
+            parent: None,
             envelope: None,
         }
     }

@@ -133,6 +133,7 @@ impl Twins {
             }),
             state: State::Pending,
             retry_of: self.dice.chance(10).then(DelegationId::mint),
+            parent: None,
             envelope: None,
         };
         self.known.push(delegation.clone());

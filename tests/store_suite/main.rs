@@ -10,6 +10,7 @@
     reason = "clippy takes the helpers of an integration test for production code"
 )]
 
+mod canvas;
 mod delegations;
 mod feed;
 mod lists;
@@ -41,6 +42,12 @@ macro_rules! suite {
 }
 
 suite! {
+    canvas {
+        lists_are_looked_through_without_loss,
+        what_lives_is_shown_newest_first,
+        families_are_found,
+        what_a_feed_holds_of_an_ending_is_found,
+    }
     delegations {
         acceptance_is_stored_whole,
         a_key_is_used_once,

@@ -308,6 +308,110 @@ fn reads_of_lists(own: WorkspaceId) -> Vec<Case> {
     ]
 }
 
+const ENDING: &[&str] = &["delegations_id", "activity_logs_one_ending"];
+const FAMILY: &[&str] = &[
+    "delegations_id",
+    "delegations_children",
+    "delegations_repeats",
+];
+// Whatever a list goes by, and those of exactly an id.
+const OF_LINES: &[&str] = &[
+    "delegations_sent",
+    "delegations_taken",
+    "delegations_live",
+    "delegations_ended",
+    "delegations_numbered_pkey",
+    "INTEGER PRIMARY KEY",
+    "delegations_id",
+];
+
+fn looking(parties: Parties, statuses: &[Status], text: Option<&str>) -> LineFilter {
+    LineFilter {
+        parties,
+        statuses: statuses.to_vec(),
+        search: text.map(Search::new),
+        is_first: true,
+        repeatable: false,
+        before: Some(Position(1)),
+        limit: 50,
+        look: 500,
+    }
+}
+
+fn reads_of_the_canvas(own: WorkspaceId, terms: &Terms) -> Vec<Case> {
+    let lines = |filter: LineFilter| body(move |reader| reader.lines(&filter));
+    let either = Parties::Either(own);
+    let again = LineFilter {
+        repeatable: true,
+        ..looking(Parties::Any, &[Status::Failed], None)
+    };
+    let (counted, counted_again) = (looking(either, &[Status::Completed], None), again.clone());
+    let [one, two, three, four, five] = std::array::from_fn(|_| terms.key.clone());
+    let id = terms.key.id.clone();
+    vec![
+        sorting("marks", LIVE, body(|reader| reader.live_marks(None, 100))),
+        sorting(
+            "own marks",
+            LIVE,
+            body(move |reader| reader.live_marks(Some(own), 100)),
+        ),
+        sorting("lines", OF_LINES, lines(looking(Parties::Any, &[], None))),
+        sorting(
+            "lines of a party",
+            OF_LINES,
+            lines(looking(either, &[], None)),
+        ),
+        sorting(
+            "lines with a text",
+            OF_LINES,
+            lines(looking(either, &[], Some("nowhere"))),
+        ),
+        sorting(
+            "live lines",
+            OF_LINES,
+            lines(looking(Parties::Any, &[Status::Queued], None)),
+        ),
+        sorting(
+            "ended lines",
+            OF_LINES,
+            lines(looking(Parties::Caller(own), &[Status::Failed], None)),
+        ),
+        sorting("lines to repeat", OF_LINES, lines(again)),
+        sorting(
+            "lines of keys",
+            OF_LINES,
+            body(move |reader| reader.lines_of(&[one])),
+        ),
+        sorting(
+            "repeatable",
+            OF_LINES,
+            body(move |reader| reader.repeatable(&[two])),
+        ),
+        sorting(
+            "tally",
+            OF_LINES,
+            body(move |reader| reader.tally(&counted)),
+        ),
+        sorting(
+            "tally to repeat",
+            OF_LINES,
+            body(move |reader| reader.tally(&counted_again)),
+        ),
+        case(
+            "family",
+            FAMILY,
+            body(move |reader| reader.family(&three, 100)),
+        ),
+        case("told_of", ENDING, body(move |reader| reader.told_of(&four))),
+        case("parent", BY_KEY, body(move |reader| reader.parent(&five))),
+        sorting(
+            "given",
+            BY_KEY,
+            body(move |reader| reader.given(WorkspaceId::mint(), &id)),
+        ),
+    ]
+}
+
 fn reads_of_the_feed(own: WorkspaceId) -> Vec<Case> {
     let (row, inbox) = (ActivityId::mint(), Some("a2a_receive"));
     let position = body(move |reader| reader.activity_position(own, row));
@@ -338,6 +442,7 @@ pub(crate) fn each_read_goes_by_an_index(store: &TestStore) {
     let mut cases = reads_of_delegations(store, &terms);
     cases.extend(reads_of_lists(own));
     cases.extend(reads_of_the_feed(own));
+    cases.extend(reads_of_the_canvas(own, &terms));
     let mut complaints = Vec::new();
     for case in cases {
         let Case {

@@ -260,6 +260,7 @@ pub(crate) fn acceptance(caller: WorkspaceId, target: WorkspaceId) -> Accept {
         idempotency: None,
         state: State::Pending,
         retry_of: None,
+        parent: None,
         envelope: None,
     };
     let feed = accepted_feed(&delegation, "target");

@@ -8,7 +8,7 @@ use super::code::{blank, body_end, closing_brace, identifier, words};
 /// What may import what: a module may use those further left, and nothing in its own column. So there is no cycle.
 const LAYERS: [&[&str]; 12] = [
     &["domain"],
-    &["clock", "faults"],
+    &["clock", "faults", "web"],
     &["client", "config", "limits", "liveness", "secrets"],
     &["telemetry"],
     &["store"],

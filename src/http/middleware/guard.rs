@@ -13,6 +13,7 @@ use actix_web::http::header::{
 use actix_web::http::{Method, StatusCode};
 use actix_web::{Error, HttpResponse, web};
 
+use crate::http::page;
 use crate::http::state::AppState;
 
 /// Whether a request that came from this origin may go on: it is in the list, or the service's own.
@@ -78,27 +79,37 @@ pub(crate) fn cors(allowed: Arc<[String]>) -> Cors {
         .max_age(600)
 }
 
-const API: [&str; 6] = [
+const API: [&str; 8] = [
     "/workspaces",
     "/registry",
     "/health",
     "/admin",
     "/metrics",
     "/events",
+    "/session",
+    "/canvas",
 ];
+
+/// What a browser may load for an answer, and whom it tells where it came from.
+fn policies(path: &str) -> (&'static str, &'static str) {
+    let usual = "strict-origin-when-cross-origin";
+    if page::is_at(path) {
+        (page::POLICY, "no-referrer")
+    } else if API.iter().any(|prefix| path.starts_with(prefix)) {
+        ("default-src 'self'", usual)
+    } else {
+        let docs = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'";
+        (docs, usual)
+    }
+}
 
 /// The headers that keep browsers from doing harm with an answer.
 pub(super) async fn security_headers<B: MessageBody>(
     request: ServiceRequest,
     next: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<B>, Error>,
 ) -> Result<ServiceResponse<B>, Error> {
-    let api = API.iter().any(|prefix| request.path().starts_with(prefix));
+    let (policy, referrer) = policies(request.path());
     let mut response = next(request).await?;
-    let policy = if api {
-        "default-src 'self'"
-    } else {
-        "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
-    };
     let headers = response.headers_mut();
     for (name, value) in [
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -107,7 +118,7 @@ pub(super) async fn security_headers<B: MessageBody>(
             STRICT_TRANSPORT_SECURITY,
             "max-age=31536000; includeSubDomains",
         ),
-        (REFERRER_POLICY, "strict-origin-when-cross-origin"),
+        (REFERRER_POLICY, referrer),
         (
             PERMISSIONS_POLICY,
             "camera=(), microphone=(), geolocation=()",

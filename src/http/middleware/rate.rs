@@ -16,6 +16,7 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use crate::http::error::ApiError;
+use crate::http::page;
 
 /// After how many requests those who have been quiet are forgotten.
 const FORGET_EVERY: u32 = 10_000;
@@ -110,6 +111,8 @@ pub(super) async fn limit_rate<B: MessageBody>(
     let peer = request.peer_addr().map(|address| address.ip());
     let peer = peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let limit = request.app_data::<web::Data<RateLimit>>();
+    // To load the page takes dozens of files, and says nothing of how much its reader asks.
+    let limit = limit.filter(|_| !page::is_at(request.path()));
     let Some(allowance) = limit.and_then(|limit| limit.check(peer)) else {
         return next(request).await.map(ServiceResponse::map_into_left_body);
     };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Error;
+use super::{Error, Family, Line, LineFilter, LinePage, LiveMarks, Tally, ToldOf};
 use crate::domain::{
     ActivityId, ActivityType, Attempt, Audited, DelegationId, DelegationKey, Ending, Envelope,
     EventId, Incarnation, Json, Life, NodeId, Position, Receiver, ReceiverId, ReceiverState,
@@ -53,6 +53,8 @@ pub struct DelegationView {
     pub task_preview: String,
     /// The delegation that this one repeats.
     pub retry_of: Option<DelegationId>,
+    /// The delegation in whose course it was handed on.
+    pub parent: Option<DelegationKey>,
     /// When it last changed.
     pub updated_at: Timestamp,
     /// Its past, oldest first.
@@ -352,6 +354,8 @@ pub trait Reader {
     fn said(&mut self, key: &DelegationKey) -> Result<Option<Said>, Error>;
     /// What the delegation came as, if it was an A2A message.
     fn envelope(&mut self, key: &DelegationKey) -> Result<Option<Envelope>, Error>;
+    /// The delegation in whose course it was handed on, if it was.
+    fn parent(&mut self, key: &DelegationKey) -> Result<Option<DelegationKey>, Error>;
     /// What was said and made in the course of a delegation, oldest first, at most `limit`.
     fn course(&mut self, key: &DelegationKey, limit: i64) -> Result<Vec<EventView>, Error>;
     /// What one workspace handed to another, the last changed first.
@@ -371,6 +375,26 @@ pub trait Reader {
     fn nodes(&mut self) -> Result<Vec<NodeView>, Error>;
     /// A list, newest first.
     fn delegations(&mut self, filter: &DelegationFilter) -> Result<Vec<DelegationLine>, Error>;
+    /// What lives, of one party or of all, the newest first, at most `limit`; and how many there are.
+    fn live_marks(&mut self, party: Option<WorkspaceId>, limit: i64) -> Result<LiveMarks, Error>;
+    /// A page of what a person looks for, newest first.
+    fn lines(&mut self, filter: &LineFilter) -> Result<LinePage, Error>;
+    /// The lines of these, newest first.
+    fn lines_of(&mut self, keys: &[DelegationKey]) -> Result<Vec<Line>, Error>;
+    /// Those of these that have a known target and that nobody began again yet.
+    fn repeatable(&mut self, keys: &[DelegationKey]) -> Result<Vec<DelegationKey>, Error>;
+    /// How many there are of what a person looks for; `limit` is how many are counted.
+    fn tally(&mut self, filter: &LineFilter) -> Result<Tally, Error>;
+    /// Whatever belongs to a delegation, at most `limit` of each kind.
+    fn family(&mut self, key: &DelegationKey, limit: i64) -> Result<Family, Error>;
+    /// What its caller's feed holds of its ending.
+    fn told_of(&mut self, key: &DelegationKey) -> Result<Option<ToldOf>, Error>;
+    /// The delegation that a workspace was given under this id: a live one before an ended one, then the newest.
+    fn given(
+        &mut self,
+        target: WorkspaceId,
+        id: &DelegationId,
+    ) -> Result<Option<DelegationKey>, Error>;
     /// How many there are of each status; absent ones are zero.
     fn counts(&mut self) -> Result<Vec<(Status, i64)>, Error>;
     /// Replies that are owed, in the order of acceptance, after the number `after`.

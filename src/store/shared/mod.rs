@@ -4,6 +4,7 @@
 mod commit;
 mod leases;
 mod prune;
+mod read_canvas;
 mod read_delegations;
 mod read_feed;
 mod read_tasks;
@@ -15,6 +16,7 @@ mod write_workspaces;
 pub(super) use commit::commit;
 pub(super) use leases::leases;
 pub(super) use prune::prune;
+pub(super) use read_canvas::read_canvas;
 pub(super) use read_delegations::read_delegations;
 pub(super) use read_feed::{narrowed, read_feed};
 pub(super) use read_tasks::read_tasks;

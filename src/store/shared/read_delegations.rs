@@ -15,7 +15,8 @@ macro_rules! read_delegations {
             };
             use crate::store::life::{LoadedRow, id_text};
             use crate::store::lines::{
-                AuditTuple, LineTuple, Order, ViewTuple, merged, read_audited, read_line, read_view,
+                AuditTuple, LineTuple, Look, Order, ViewTuple, merged, read_audited, read_line,
+                read_view,
             };
             use crate::store::schema::{
                 delegations, delegations_ended, delegations_live, delegations_owed, feed_position,
@@ -24,7 +25,7 @@ macro_rules! read_delegations {
             use crate::store::types::{Id, Ts};
             use crate::store::{
                 AuditLimits, DelegationFilter, DelegationLine, DelegationView, Error, Loaded,
-                OwedReply, Page,
+                OwedReply, Page, Parties,
             };
 
             pub(in crate::store) fn load(
@@ -51,19 +52,30 @@ macro_rules! read_delegations {
                     .select(delegations::caller_id)
                     .first(conn)
                     .optional()?;
-                let caller = match own {
-                    Some(caller) => Some(caller),
-                    None => delegations::table
-                        .filter(Callee.eq(Id(party.0)))
-                        .filter(delegations::delegation_id.eq(&*text))
-                        .order((
-                            delegations::ended_at.is_not_null(),
-                            delegations::number.desc(),
-                        ))
-                        .select(delegations::caller_id)
-                        .first(conn)
-                        .optional()?,
-                };
+                match own {
+                    Some(_) => Ok(Some(DelegationKey {
+                        caller: party,
+                        id: id.clone(),
+                    })),
+                    None => given(conn, party, id),
+                }
+            }
+
+            pub(in crate::store) fn given(
+                conn: &mut $Conn,
+                target: WorkspaceId,
+                id: &DelegationId,
+            ) -> Result<Option<DelegationKey>, Error> {
+                let caller: Option<Id> = delegations::table
+                    .filter(Callee.eq(Id(target.0)))
+                    .filter(delegations::delegation_id.eq(id_text(id)))
+                    .order((
+                        delegations::ended_at.is_not_null(),
+                        delegations::number.desc(),
+                    ))
+                    .select(delegations::caller_id)
+                    .first(conn)
+                    .optional()?;
                 Ok(caller.map(|caller| DelegationKey {
                     caller: WorkspaceId(caller.0),
                     id: id.clone(),
@@ -74,13 +86,16 @@ macro_rules! read_delegations {
                 conn: &mut $Conn,
                 key: &DelegationKey,
             ) -> Result<Option<DelegationView>, Error> {
-                use delegations::{history, result_raw, retry_of, updated_at};
+                use delegations::{
+                    history, parent_caller_id, parent_delegation_id, result_raw, retry_of, updated_at,
+                };
                 let row: Option<ViewTuple> = delegations::table
                     .find((Id(key.caller.0), id_text(&key.id)))
                     .select((
                         LoadedRow::as_select(),
                         TaskHead,
                         retry_of,
+                        (parent_caller_id, parent_delegation_id),
                         updated_at,
                         history,
                         result_raw,
@@ -167,21 +182,21 @@ macro_rules! read_delegations {
                 Callee(Id),
             }
 
-            /// The newest of one index, by the numbers that it holds: those of one side, that the filter lets through.
+            /// The newest of one index, by the numbers that it holds: those of one side, that are looked for.
             macro_rules! newest {
-                ($query:expr, $number:expr, $caller:expr, $callee:expr, $side:expr, $filter:expr) => {{
-                    let (side, filter): (Side, &DelegationFilter) = ($side, $filter);
-                    let query = $query.select($number).order($number.desc()).limit(filter.limit);
+                ($query:expr, $number:expr, $caller:expr, $callee:expr, $side:expr, $look:expr) => {{
+                    let (side, look): (Side, &Look<'_>) = ($side, $look);
+                    let query = $query.select($number).order($number.desc()).limit(look.limit);
                     let mut query = query.into_boxed::<$Db>();
                     match side {
                         Side::Caller(id) => query = query.filter($caller.eq(id)),
                         Side::Callee(id) => query = query.filter($callee.eq(id)),
                         Side::All => {}
                     }
-                    if let Some(number) = filter.before {
+                    if let Some(number) = look.before {
                         query = query.filter($number.lt(number.0));
                     }
-                    if let Some(instant) = filter.older_than {
+                    if let Some(instant) = look.older_than {
                         query = query.filter(delegations::created_at.lt(Ts::from(instant)));
                     }
                     query
@@ -192,22 +207,22 @@ macro_rules! read_delegations {
             fn of_any(
                 conn: &mut $Conn,
                 side: Side,
-                filter: &DelegationFilter,
+                look: &Look<'_>,
             ) -> Result<Vec<i64>, Error> {
                 use delegations as d;
-                let query = newest!(d::table, d::number, d::caller_id, d::callee_id, side, filter);
+                let query = newest!(d::table, d::number, d::caller_id, d::callee_id, side, look);
                 Ok(query.load(conn)?)
             }
 
             fn of_live(
                 conn: &mut $Conn,
                 side: Side,
-                filter: &DelegationFilter,
+                look: &Look<'_>,
             ) -> Result<Vec<i64>, Error> {
                 use delegations_live as l;
                 let all = l::table.inner_join(delegations::table.on(OfLive));
-                let query = newest!(all, l::number, l::caller_id, l::callee_id, side, filter);
-                let words: Vec<&str> = filter.statuses.iter().map(|one| one.as_str()).collect();
+                let query = newest!(all, l::number, l::caller_id, l::callee_id, side, look);
+                let words: Vec<&str> = look.statuses.iter().map(|one| one.as_str()).collect();
                 Ok(query.filter(delegations::status.eq_any(words)).load(conn)?)
             }
 
@@ -215,12 +230,38 @@ macro_rules! read_delegations {
                 conn: &mut $Conn,
                 side: Side,
                 standing: &'static str,
-                filter: &DelegationFilter,
+                look: &Look<'_>,
             ) -> Result<Vec<i64>, Error> {
                 use delegations_ended as e;
                 let all = e::table.inner_join(delegations::table.on(delegations::number.eq(e::number)));
-                let query = newest!(all, e::number, e::caller_id, e::callee_id, side, filter);
+                let query = newest!(all, e::number, e::caller_id, e::callee_id, side, look);
                 Ok(query.filter(e::standing.eq(standing)).load(conn)?)
+            }
+
+            /// The newest numbers that are looked for.
+            pub(in crate::store) fn numbers(
+                conn: &mut $Conn,
+                look: &Look<'_>,
+            ) -> Result<Vec<i64>, Error> {
+                let sides: &[Side] = match look.parties {
+                    Parties::Any => &[Side::All],
+                    Parties::Either(id) => &[Side::Caller(Id(id.0)), Side::Callee(Id(id.0))],
+                    Parties::Caller(id) => &[Side::Caller(Id(id.0))],
+                };
+                let mut found = Vec::new();
+                for side in sides {
+                    if look.statuses.is_empty() {
+                        found.extend(of_any(conn, *side, look)?);
+                    }
+                    for standing in standings(look.statuses) {
+                        found.extend(if standing == LIVE {
+                            of_live(conn, *side, look)?
+                        } else {
+                            of_ended(conn, *side, standing, look)?
+                        });
+                    }
+                }
+                Ok(merged(found, look.limit, Order::NewestFirst))
             }
 
             pub(in crate::store) fn delegations(
@@ -228,24 +269,7 @@ macro_rules! read_delegations {
                 filter: &DelegationFilter,
             ) -> Result<Vec<DelegationLine>, Error> {
                 use delegations as d;
-                let sides: &[Side] = match filter.party.map(|party| Id(party.0)) {
-                    None => &[Side::All],
-                    Some(id) => &[Side::Caller(id), Side::Callee(id)],
-                };
-                let mut found = Vec::new();
-                for side in sides {
-                    if filter.statuses.is_empty() {
-                        found.extend(of_any(conn, *side, filter)?);
-                    }
-                    for standing in standings(&filter.statuses) {
-                        found.extend(if standing == LIVE {
-                            of_live(conn, *side, filter)?
-                        } else {
-                            of_ended(conn, *side, standing, filter)?
-                        });
-                    }
-                }
-                let newest = merged(found, filter.limit, Order::NewestFirst);
+                let newest = numbers(conn, &Look::from(filter))?;
                 let rows: Vec<LineTuple> = d::table
                     .filter(d::number.eq_any(newest))
                     .select((

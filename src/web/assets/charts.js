@@ -123,14 +123,21 @@ function options(held, host, width) {
       y: log ? { distr: 3 } : { range: (_plot, _least, greatest) => [0, greatest > 0 ? greatest * 1.1 : 1] },
     },
     axes: [
-      { ...axis, size: 24, gap: 4, space: 70, values: (_plot, splits) => splits.map(minute) },
-      { ...axis, size: AXIS, gap: 6, space: 30, values: (_plot, splits) => splits.map((value) => (value === null ? "" : held.drawing.format(value))) },
+      { ...axis, size: 26, gap: 6, space: 70, values: (plot, splits) => splits.map((instant) => (isAtEdge(plot, instant) ? "" : minute(instant))) },
+      { ...axis, size: AXIS, gap: 6, space: 30, ...(log && { splits: magnitudes, filter: (_plot, splits) => splits }), values: (_plot, splits) => splits.map((value) => (value === null ? "" : held.drawing.format(value))) },
     ],
     series: [{}, ...lines.map((line) => series(line, paint, stacked))],
     bands: stacked ? lines.slice(1).map((_line, index) => ({ series: [index + 2, index + 1] })) : [],
     hooks: { setCursor: [(plot) => point(plot.cursor.idx ?? null)] },
   };
 }
+
+/** Spans that have short names, in ms: a logarithmic axis of those lines alone is read at a glance. */
+const SPANS = [0.1, 1, 10, 100, 1e3, 1e4, 6e4, 6e5, 3.6e6, 3.6e7, 8.64e7, 6.048e8];
+const magnitudes = (_plot, _axis, least, greatest) => {
+  const within = SPANS.filter((size) => size >= least && size <= greatest);
+  return within.length > 5 ? within.filter((_size, index) => index % 2 === 0) : within;
+};
 
 function series({ colour, dashed }, paint, stacked) {
   const stroke = paint(`var(${colour})`);
@@ -172,4 +179,6 @@ function paints(host) {
 }
 
 const hours = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+/** Whether a label in the middle of this place would be cut off at the right. */
+const isAtEdge = ({ scales: { x } }, value) => x.max - value < 0.07 * (x.max - x.min);
 const minute = (instant) => hours.format(new Date(instant));

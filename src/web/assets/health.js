@@ -113,9 +113,9 @@ function Figures({ told }) {
   return html`
     <ul class="figures">
       <${Figure} name="Accepted now" value=${rate((now("accepted") * 1000) / step)} note=${`${rate((now("completed") * 1000) / step)} completed`} />
-      <${Figure} name="Acceptance, p99" value=${slowest === undefined ? "—" : duration(slowest)} note="durable before it is answered" />
+      <${Figure} name="Acceptance, p99" value=${slowest === undefined ? "—" : duration(slowest)} note="durable, then answered" />
       <${Figure} name="Live" value=${count(now("live"))} note=${plural(total(samples.accepted), "accepted", "accepted")} />
-      <${Figure} name="Success" value=${completed + failed ? share(completed, completed + failed) : "—"} note=${`${count(failed)} of ${count(completed + failed)} failed`} />
+      <${Figure} name="Success" value=${completed + failed ? share(completed, completed + failed) : "—"} note=${completed + failed ? `${count(failed)} of ${count(completed + failed)} failed` : "none ended yet"} />
       <${Invariants} told=${told.invariants} />
     </ul>`;
 }
@@ -183,7 +183,8 @@ function Charts({ told }) {
   if (at.length === 0) return html`<div class="card"><${Empty} title="No figures yet"><p>The first ones are there ${span(step)} after the start; they are shown as they come.</p><//></div>`;
   const chart = (title, lines, format, more) => html`<${Chart} key=${title} title=${title} note=${note} at=${at} lines=${lines} format=${format} ...${more} />`;
   return html`
-    <section class="charts" aria-label="The last hour">
+    <section class="charts" aria-labelledby="charts">
+      <h2 id="charts" class="hidden-text">The last hour</h2>
       ${chart("Throughput", [perSecond("accepted", "--accent", "accepted"), perSecond("completed", "--completed", "completed"), perSecond("failed", "--failed", "failed"), perSecond("cancelled", "--cancelled", "cancelled")], rate)}
       ${chart("Live, by status", statuses(samples), count, { stacked: true })}
       ${chart("Failures, by class", classes(samples), count, { stacked: true })}
@@ -191,7 +192,7 @@ function Charts({ told }) {
       ${chart("Commit", [half("commit", "--received"), most("commit", "--received")], duration)}
       ${chart("Call to a target", [half("call", "--in_progress"), most("call", "--in_progress")], duration, { log: true })}
       ${chart("From acceptance to the ending", [half("lasting", "--completed"), most("lasting", "--completed")], duration, { log: true })}
-      ${chart("Write queue and refused for want of room", [plain("writes waiting", "--queued", "write_queue"), plain("requests shed", "--failed", "shed")], count)}
+      ${chart("Write queue and shed requests", [plain("writes waiting", "--queued", "write_queue"), plain("requests shed", "--failed", "shed")], count)}
       ${chart("Calls in flight", [plain("calls", "--dispatched", "calls")], count)}
     </section>
     <${Classes} samples=${samples} />`;
@@ -205,11 +206,12 @@ function statuses({ statuses: columns, live }) {
   return lines.length ? lines.reverse() : [{ name: "Live", colour: "--quiet", values: live }];
 }
 
-/** A class has the same colour as long as it is shown, and in every look. */
+/** A class has the same colour as long as it is shown, and in every look. There are eight: the second eight classes are dashed. */
 const shade = (name) => `--shade-${(Object.keys(FAILURES).indexOf(name) + 8) % 8}`;
+const isSecond = (name) => Object.keys(FAILURES).indexOf(name) >= 8;
 
 function classes({ classes: columns, failed }) {
-  const lines = Object.entries(columns).map(([name, values]) => ({ name, colour: shade(name), values })).filter(occurs);
+  const lines = Object.entries(columns).map(([name, values]) => ({ name, colour: shade(name), dashed: isSecond(name), values })).filter(occurs);
   return lines.length ? lines : [{ name: "none", colour: "--quiet", values: failed }];
 }
 
@@ -222,12 +224,12 @@ function Classes({ samples }) {
   return html`
     <section class="card">
       <h2>Why delegations failed</h2>
-      <div class="scroll"><table class="table">
+      <div class="scroll"><table class="table cards compact">
         <caption class="hidden-text">Failures of the last hour by class</caption>
         <thead><tr><th scope="col">Class</th><th scope="col">What it says</th><th scope="col" class="right">In the hour</th><th scope="col" class="right">Share</th></tr></thead>
         <tbody>${rows.map(([name, all]) => html`<tr key=${name}>
-          <th scope="row" class="mono"><i class="swatch" aria-hidden="true" style=${{ "--of": `var(${shade(name)})` }}></i>${name}</th>
-          <td>${FAILURES[name] ?? ""}</td><td class="right">${count(all)}</td><td class="right">${share(all, failed)}</td>
+          <th scope="row" class="mono"><i class=${`swatch${isSecond(name) ? " second" : ""}`} aria-hidden="true" style=${{ "--of": `var(${shade(name)})` }}></i>${name}</th>
+          <td>${FAILURES[name] ?? ""}</td><td data-label="In the hour" class="right">${count(all)}</td><td data-label="Share" class="right">${share(all, failed)}</td>
         </tr>`)}</tbody>
       </table></div>
     </section>`;
@@ -242,6 +244,7 @@ const BREAKERS = {
 };
 
 function Lines({ live, lines, again }) {
+  useNames(live);
   return html`
     <section class="card">
       <h2>Lines before targets</h2>
@@ -253,6 +256,12 @@ function Lines({ live, lines, again }) {
         <tbody>${lines.map((line) => html`<${Line} key=${line.workspace_id} live=${live} line=${line} again=${again} />`)}</tbody>
       </table></div>`}
     </section>`;
+}
+
+/** Draws anew when names become known: the figures may be here before the workspaces are. */
+function useNames(live) {
+  const [, setCount] = useState(live.workspaces.size);
+  useEffect(() => live.watch(() => setCount(live.workspaces.size)), [live]);
 }
 
 function Line({ live, line, again }) {
@@ -283,13 +292,13 @@ function Nodes({ nodes }) {
     <section class="card">
       <h2>Nodes</h2>
       ${!nodes ? html`<p class="quiet">The database cannot be asked now.</p>` : html`
-      <div class="scroll"><table class="table">
+      <div class="scroll"><table class="table cards">
         <caption class="hidden-text">Nodes that share the database</caption>
         <thead><tr><th scope="col">Node</th><th scope="col">Holder</th><th scope="col">State</th></tr></thead>
         <tbody>${nodes.map((node) => html`<tr key=${node.id}>
           <th scope="row" class="mono">${node.id}${node.self && html` <span class="badge">this one</span>`}</th>
-          <td class="mono quiet wrap">${node.holder}</td>
-          <td><span class="badge" data-good=${!node.expired}>${node.expired ? "lease expired; others take over what it had" : "holds its lease"}</span></td>
+          <td data-label="Holder" class="wrap"><span class="mono quiet">${node.holder}</span></td>
+          <td data-label="State"><span class="badge" data-good=${!node.expired}>${node.expired ? "lease expired" : "holds its lease"}</span>${node.expired && html`<br /><span class="quiet small">others take over what it had</span>`}</td>
         </tr>`)}</tbody>
       </table></div>`}
     </section>`;
@@ -323,7 +332,7 @@ function Loops({ liveness }) {
     return html`<tr key=${name}>
           <th scope="row"><span class="mono">${name}</span>${does && html`<br /><span class="quiet small">${does}</span>`}</th>
           <td><${Age} at=${at} /> ago</td>
-          <td><span class="badge" data-good=${!late}>${late ? `late: usually every ${span(rest * 1000)}` : "runs"}</span></td>
+          <td><span class="badge" data-good=${!late}>${late ? "late" : "runs"}</span>${late && html` <span class="quiet small">usually every ${span(rest * 1000)}</span>`}</td>
         </tr>`;
   })}</tbody>
       </table></div>

@@ -58,10 +58,12 @@ export const Status = ({ status, quiet }) =>
 /** An instant in the reader's zone; the exact one on hover. */
 export const Time = ({ at }) => (at ? html`<time datetime=${at} title=${exact(at)}>${clock(at)}</time>` : "—");
 
-/** How long ago an instant is, or how far away. */
-export function Age({ at, until }) {
+/** How long ago an instant is, or `until` it; or how long after it the instant `to` was. */
+export function Age({ at, to, until }) {
   useSeconds();
   if (!at) return "—";
+  const lasted = to && new Date(to) - new Date(at);
+  if (to) return html`<time datetime=${`PT${lasted / 1000}S`} title=${`${exact(at)} – ${exact(to)}`}>${span(lasted)}</time>`;
   const distance = Date.now() - new Date(at).getTime();
   const text = until ? (distance > 0 ? "now" : `in ${span(-distance)}`) : span(distance);
   return html`<time datetime=${at} title=${exact(at)}>${text}</time>`;
@@ -130,12 +132,14 @@ export function Doing({ label, doing, act, kind, disabled }) {
 export function Long({ text, limit = 4000 }) {
   const [whole, setWhole] = useState(false);
   const cut = !whole && text.length > limit;
-  return html`<pre class="text" tabindex="0">${cut ? text.slice(0, limit) : text}</pre>
+  return html`<pre class="text" tabindex="0" dir="auto">${cut ? text.slice(0, limit) : text}</pre>
     ${cut && html`<button onClick=${() => setWhole(true)}>Show all ${plural(text.length, "character")}</button>`}`;
 }
 
 export function Copy({ text, label }) {
   const [done, setDone] = useState(false);
+  // Over plain HTTP from another machine a page may not copy.
+  if (!navigator.clipboard) return null;
   const copy = async () => {
     await navigator.clipboard.writeText(text);
     setDone(true);

@@ -92,7 +92,7 @@ export const FAILURES = {
 
 const PRESENCE = {
   online: "online", degraded: "degraded", offline: "offline", paused: "paused", hibernated: "asleep",
-  provisioning: "being set up", awaiting_agent: "waits for its agent", failed: "failed", removed: "removed",
+  provisioning: "being set up", awaiting_agent: "waiting for its agent", failed: "failed", removed: "removed",
 };
 export const presence = (status) => PRESENCE[status] ?? status;
 

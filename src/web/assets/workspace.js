@@ -25,7 +25,7 @@ export function Workspaces({ live, session }) {
       ${own && html`<a class="card own" href=${`#/workspaces/${own.id}`}><strong>${own.name}</strong><${Presence} status=${own.status} /><span class="quiet small">Your own inbox</span></a>`}
       ${live.workspaces.size === 0 ? html`<div class="card"><${Empty} title="No workspaces yet"><p>Create one with <code>POST /workspaces</code>; <a href="/docs">the API</a> tells how.</p><//></div>`
     : tree.length === 0 ? html`<div class="card"><${Empty} title="No workspace is called so"><button onClick=${() => setText("")}>Show all ${number(live.workspaces.size)}</button><//></div>`
-    : html`<div class="card tight"><table class="table tree cards">
+    : html`<div class="card tight"><table class="table tree cards compact">
         <caption class="hidden-text">Workspaces by organisation, each below its parent</caption>
         <thead><tr><th scope="col">Workspace</th><th scope="col">Presence</th><th scope="col" class="right">Works on</th><th scope="col" class="right">Received, live</th><th scope="col" class="right">Sent, live</th></tr></thead>
         ${tree.map((organisation) => html`<tbody key=${organisation[0].workspace.id}>${organisation.map(({ workspace, depth, faint }) => {
@@ -45,12 +45,12 @@ class Row extends Component {
   render({ id, name, role, status, active, depth, faint, given, gave }) {
     const figure = (value) => (value ? number(value) : html`<span class="quiet">–</span>`);
     return html`
-      <tr class=${faint ? "faint" : ""}>
-        <th scope="row" class=${`depth-${Math.min(depth, 6)}`}><a href=${`#/workspaces/${id}`} title=${id}>${name}</a>${role && html` <span class="quiet small">${role}</span>`}</th>
+      <tr class=${`depth-${Math.min(depth, 6)}${faint ? " faint" : ""}`}>
+        <th scope="row"><a href=${`#/workspaces/${id}`} title=${id}>${name}</a>${role && html` <span class="quiet small">${role}</span>`}</th>
         <td data-label="Presence"><${Presence} status=${status} /></td>
         <td data-label="Works on" class="right">${figure(active)}</td>
-        <td data-label="Received, live" class="right">${figure(given)}</td>
-        <td data-label="Sent, live" class="right">${figure(gave)}</td>
+        <td data-label="Received" class="right">${figure(given)}</td>
+        <td data-label="Sent" class="right">${figure(gave)}</td>
       </tr>`;
   }
 }
@@ -94,7 +94,7 @@ export function Workspace({ live, session, id }) {
   if (!known) return html`<div class="page"><${Empty} title="No such workspace"><p>It was removed, or is not for your eyes.</p><a class="button" href="#/workspaces">All inboxes</a><//></div>`;
   return html`
     <div class="page">
-      <${Heading} live=${live} id=${id} />
+      <${Heading} live=${live} id=${id} mayAct=${mayActFor(session, id)} />
       ${mayActFor(session, id)
     ? html`<div class="desk">
         <${Inbox} live=${live} session=${session} id=${id} />
@@ -112,9 +112,12 @@ function useKnown(live, id) {
   return known;
 }
 
+/** Where there is no room for it beside the messages, the composer is far below them. */
+const toCompose = () => document.querySelector(".desk .compose input")?.focus();
+
 const MODES = { push: "pushed: Baton calls it", poll: "polled: it fetches its work" };
 
-function Heading({ live, id }) {
+function Heading({ live, id, mayAct }) {
   useLive(live);
   const workspace = live.workspaces.get(id);
   if (!workspace) return null;
@@ -122,7 +125,8 @@ function Heading({ live, id }) {
   return html`
     <header class="heading">
       <p class="small"><a href="#/workspaces">Inboxes</a> <span class="quiet" aria-hidden="true">/</span></p>
-      <div class="row"><h1>${name}</h1><${Presence} status=${status} />${role && html`<span class="quiet">${role}</span>`}</div>
+      <div class="row"><h1>${name}</h1><${Presence} status=${status} />${role && html`<span class="quiet">${role}</span>`}
+        ${mayAct && html`<button class="to-compose" onClick=${toCompose}>Delegate…</button>`}</div>
       <dl class="facts small">
         <div><dt>Last heartbeat</dt><dd>${beat ? html`<${Age} at=${beat} /> ago` : "none yet"}</dd></div>
         <div><dt>Delivery</dt><dd>${MODES[mode] ?? mode}</dd></div>
@@ -259,7 +263,7 @@ function Message({ live, row, count, acknowledge }) {
   const [asked, setAsked] = useState(false);
   const text = acknowledge
     ? html`<${Long} text=${message.text} limit=${1200} />`
-    : html`<details><summary>${message.text.slice(0, 140) || "(empty)"}</summary><${Long} text=${message.text} /></details>`;
+    : html`<details><summary dir="auto">${message.text.slice(0, 140) || "(empty)"}</summary><${Long} text=${message.text} /></details>`;
   return html`
     <li class="message">
       <div class="row">

@@ -1,4 +1,4 @@
-// Where workspaces lie: everyone in the middle of those below it, a circle around each team, organisations side by side.
+// Where workspaces lie: everyone amid those below it, a circle around each team, organisations side by side.
 // The same workspaces always come to lie in the same places.
 
 import { packEnclose, packSiblings } from "../vendor.js";
@@ -52,28 +52,51 @@ function team(workspace, below, above) {
   const line = new Set(above).add(workspace.id);
   const members = (below.get(workspace.id) ?? []).filter(({ id }) => !line.has(id)).map((child) => team(child, below, line));
   if (members.length === 0) return { workspace, members, r: DISC };
-  members.sort((one, other) => one.r - other.r);
-  rings(members);
+  const places = closest(members);
+  members.forEach((member, index) => Object.assign(member, { x: places[index].x, y: places[index].y }));
   const around = packEnclose([{ x: 0, y: 0, r: DISC }, ...members]);
   return { workspace, members, r: around.r + EDGE, shift: { x: -around.x, y: -around.y } };
 }
 
-/** Gives those around a middle their places: on rings, the small ones inside, each ring evenly filled. */
+// Places around a middle: rings are the clearest. Where members are of many sizes rings are mostly empty, and they are packed instead.
+function closest(members) {
+  const leaders = members.filter(({ members: inner }) => inner.length > 0).length;
+  members.sort((one, other) => one.r - other.r);
+  const ringed = rings(members);
+  if (leaders === 0) return ringed;
+  const biggestFirst = members.toReversed();
+  const packed = [0, Math.min(leaders, 2), leaders].map((place) => pack(biggestFirst, place).reverse());
+  const radius = (places) => packEnclose([{ x: 0, y: 0, r: DISC }, ...places]).r;
+  const tightest = packed.reduce((one, other) => (radius(other) < 0.97 * radius(one) ? other : one));
+  return radius(tightest) < 0.9 * radius(ringed) ? tightest : ringed;
+}
+
+/** Places as close as they fit, given in this order; the middle is the one at `place` among them. */
+function pack(members, place) {
+  const circles = members.map(({ r }) => ({ r: r + GAP / 2 }));
+  const middle = { r: DISC + GAP / 2 };
+  packSiblings(circles.toSpliced(place, 0, middle));
+  return circles.map(({ x, y, r }) => ({ x: x - middle.x, y: y - middle.y, r: r - GAP / 2 }));
+}
+
+/** Places on rings around a middle, the first ones inside, each ring evenly filled. */
 function rings(members) {
+  const places = [];
   let inside = DISC;
-  for (let first = 0; first < members.length;) {
+  while (places.length < members.length) {
+    const first = places.length;
     const [last, distance] = ring(members, first, inside);
-    const angles = members.slice(first, last).map((member) => 2 * Math.asin((member.r + GAP / 2) / distance));
+    const angles = members.slice(first, last).map(({ r }) => 2 * Math.asin((r + GAP / 2) / distance));
     const spare = (2 * Math.PI - angles.reduce((sum, angle) => sum + angle, 0)) / angles.length;
     let at = -Math.PI / 2 - angles[0] / 2;
-    members.slice(first, last).forEach((member, index) => {
-      at += (angles[index] + spare) / 2;
-      Object.assign(member, { x: distance * Math.cos(at), y: distance * Math.sin(at) });
-      at += (angles[index] + spare) / 2;
+    angles.forEach((angle, index) => {
+      at += (angle + spare) / 2;
+      places.push({ x: distance * Math.cos(at), y: distance * Math.sin(at), r: members[first + index].r });
+      at += (angle + spare) / 2;
     });
     inside = distance + members[last - 1].r;
-    first = last;
   }
+  return places;
 }
 
 // How many from `first` on fit on a ring around what is inside, and how far out it is: as far as its largest member needs.

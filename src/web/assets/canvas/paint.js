@@ -6,6 +6,9 @@ import { DISC } from "./arrange.js";
 
 /** How long the picture below may be out of date, in ms. */
 const STALE = 200;
+/** How large a disc is, in pixels of its radius, that has a name beside it. */
+const NAMED = 9;
+const NAMED_LEADS = 7;
 /** How long a ring spreads about a caller when a bead came home, in seconds. */
 const PULSE = 0.7;
 /** Most rings at once. */
@@ -89,7 +92,7 @@ export class Painter {
     this.#paintNames(context, scene, camera, chosen);
   }
 
-  // Names that would lie over others are left out: those of leads and of those who have work come first.
+  // Names that would lie over others, or over discs, are left out: those of leads and of those who have work come first.
   #paintNames(context, scene, camera, { selected, hovered }) {
     const size = Math.min(13, Math.max(11, 12.5 * camera.scale)) / camera.scale;
     const weight = ({ id, leads }) => (id === selected || id === hovered ? 1e9 : (leads ? 1e6 : 0) + (scene.loads.get(id)?.total ?? 0));
@@ -103,10 +106,11 @@ export class Painter {
     context.fillStyle = this.#colours.ink;
     for (const node of seen) {
       const chosen = node.id === selected || node.id === hovered;
-      if (!chosen && DISC * camera.scale < 7) break;
+      if (!chosen && DISC * camera.scale < (node.leads ? NAMED_LEADS : NAMED)) break;
       const text = cut(node.workspace.name, chosen ? 40 : 18);
       const place = { x: node.x, y: node.y + node.r + 4, half: text.length * size * 0.29, size };
       if (!chosen && taken.some((other) => overlap(place, other))) continue;
+      if (!chosen && !node.leads && seen.some((other) => other !== node && covers(place, other))) continue;
       taken.push(place);
       context.font = `${chosen || node.leads ? 650 : 500} ${size}px ${SANS}`;
       context.strokeText(text, place.x, place.y);
@@ -242,6 +246,9 @@ function visible({ x, y, r }, camera) {
   const room = (r + 30) * camera.scale;
   return left > -room && top > -room && left < camera.width + room && top < camera.height + room;
 }
+
+/** Whether a name would lie over a disc. */
+const covers = ({ x, y, half, size }, disc) => Math.abs(disc.x - x) < half + disc.r * 0.7 && disc.y + disc.r > y && disc.y - disc.r < y + size;
 
 const overlap = (one, other) => Math.abs(one.x - other.x) < one.half + other.half && Math.abs(one.y - other.y) < one.size * 1.1;
 

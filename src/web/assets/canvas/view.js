@@ -19,14 +19,15 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 
 export function Canvas({ live, session }) {
   useLive(live);
-  const scene = useMemo(() => new Scene(live), [live]);
+  const known = live.position !== null;
+  const scene = useMemo(() => known && new Scene(live), [live, known]);
   const [selected, setSelected] = useState(null);
   const [listed, setListed] = useState(false);
   const stage = useRef(null);
   useEffect(() => {
     if (selected && live.position !== null && !live.workspaces.has(selected)) setSelected(null);
   });
-  if (live.position === null) return html`<div class="page"><${Loading} what="the canvas" /></div>`;
+  if (!known) return html`<div class="page"><${Loading} what="the canvas" /></div>`;
   if (live.workspaces.size === 0) return html`<div class="page"><${Nobody} /></div>`;
   const choose = (id, reveal) => {
     setSelected(id);
@@ -109,7 +110,8 @@ function openStage(canvas, live, scene, held, setTip) {
     cancelAnimationFrame(frame);
     clearTimeout(frame);
   };
-  const fit = (atOnce) => { camera.fit(scene.bounds, covered(camera), atOnce); wake(); };
+  const legend = canvas.closest(".canvas").querySelector(".legend");
+  const fit = (atOnce) => { camera.fit(scene.bounds, covered(camera, canvas, legend), atOnce); wake(); };
   // What happened while nobody drew.
   scene.take(null);
   const deafen = live.hear((event, before) => {
@@ -123,6 +125,14 @@ function openStage(canvas, live, scene, held, setTip) {
     wake();
   });
   sized.observe(canvas);
+  // Its width changes with each digit; only another row of it covers more.
+  let rows = legend.offsetHeight;
+  const wrapped = new ResizeObserver(() => {
+    if (legend.offsetHeight === rows) return;
+    rows = legend.offsetHeight;
+    if (!camera.held) fit();
+  });
+  wrapped.observe(legend);
   const recolour = () => { painter.recolour(); wake(); };
   dark.addEventListener("change", recolour);
   addEventListener("themechange", recolour);
@@ -160,14 +170,24 @@ function openStage(canvas, live, scene, held, setTip) {
     rest();
     deafen();
     sized.disconnect();
+    wrapped.disconnect();
     dark.removeEventListener("change", recolour);
     removeEventListener("themechange", recolour);
   };
   return { wake, fit, zoom, reveal, close };
 }
 
-/** What lies over the drawing: the lists at its sides where there is room for them, and the legend. */
-const covered = ({ width }) => ({ left: width > 720 ? 248 : 0, right: width > 720 ? 276 : 0, top: width > 1080 ? 48 : 76, bottom: 56 });
+/** The buttons at the bottom, with some room. */
+const BUTTONS = 56;
+
+/** What lies over the drawing: the lists at its sides where there is room for them, the legend above or below, the buttons. */
+function covered({ width, height }, canvas, legend) {
+  const { top: begin } = canvas.getBoundingClientRect();
+  const { top, bottom } = legend.getBoundingClientRect();
+  const above = bottom - begin < height / 2;
+  const sides = width > 720 ? { left: 248, right: 276 } : { left: 0, right: 0 };
+  return { ...sides, top: above ? bottom - begin : 0, bottom: above ? BUTTONS : begin + height - top };
+}
 
 /** How a workspace stands, in words. */
 function inWords(workspace, load) {
@@ -249,7 +269,7 @@ function Inspector({ live, scene, session, id, close }) {
       <p class="row">
         ${may && html`<button class="primary" onClick=${() => setComposing(true)}>Delegate…</button>`}
         <a class="button" href=${`#/workspaces/${id}`}>Inbox</a>
-        ${!isPresent(workspace.status) && html`<span class="quiet small">It takes no work while it is ${presence(workspace.status)}.</span>`}
+        ${!isPresent(workspace.status) && html`<span class="quiet small">It takes no work now: it is ${presence(workspace.status)}.</span>`}
       </p>
       <${Under} live=${live} session=${session} id=${id} />
       ${composing && html`<${Dialog} title=${`Delegate as ${workspace.name}`} onClose=${() => setComposing(false)}><${Compose} live=${live} session=${session} caller=${id} /><//>`}

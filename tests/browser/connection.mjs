@@ -1,0 +1,109 @@
+// The page when its line to the server is cut, and when the server is another one.
+
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { Agent, Baton, Cable, PATIENCE, eventually, openTab, says, show, signIn } from "./rig.mjs";
+
+/** Every place that sockets of the page brought, and what it is of, in the order of coming. */
+function overhear(page) {
+  const heard = [];
+  page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => {
+    const { seq, event, payload: of } = JSON.parse(payload);
+    if (seq !== undefined && event.startsWith("DELEGATION_")) heard.push({ seq, event, id: of.delegation_id });
+  }));
+  return heard;
+}
+
+/** What the server recorded of a caller since a place, as it tells somebody who was never cut off. */
+async function recorded(baton, caller, after, ids) {
+  const found = [];
+  const open = new Set(ids);
+  const headers = { authorization: `Bearer ${caller.auth_token}`, "last-event-id": String(after) };
+  const { body } = await fetch(`${baton.base}/workspaces/${caller.id}/events/stream`, { headers, signal: AbortSignal.timeout(PATIENCE) });
+  let text = "";
+  for await (const piece of body.pipeThrough(new TextDecoderStream())) {
+    text += piece;
+    const frames = text.split("\n\n");
+    text = frames.pop();
+    for (const frame of frames) {
+      const members = Object.fromEntries(frame.split("\n").map((line) => line.split(/: (.*)/s)));
+      const { delegation_id: id } = JSON.parse(members.data ?? "{}").payload ?? JSON.parse(members.data ?? "{}");
+      if (!members.event?.startsWith("DELEGATION_")) continue;
+      found.push({ seq: Number(members.id), event: members.event, id });
+      if (ENDINGS.includes(members.event)) open.delete(id);
+    }
+    if (open.size === 0) return found;
+  }
+  throw new Error("the stream ended early");
+}
+
+const ENDINGS = ["DELEGATION_COMPLETE", "DELEGATION_FAILED", "DELEGATION_CANCELLED"];
+
+const live = (page) => page.locator(".legend .number").evaluateAll((numbers) => numbers.reduce((sum, { textContent }) => sum + Number(textContent), 0));
+const is = (page, state) => page.locator(`.connection[data-state="${state}"]`).waitFor();
+
+describe("the connection", () => {
+  it("is lost and regained without a gap or a duplicate, however often", async () => {
+    const baton = await Baton.start();
+    const agent = await Agent.start({ "message/send": () => says("done") });
+    const caller = await baton.workspace("caller");
+    const target = await baton.workspace("target", { parent: caller, url: agent.url });
+    const nowhere = await baton.workspace("nowhere", { parent: caller });
+    const cable = await Cable.to(baton);
+    const tab = await openTab(cable.base, { unreachable: true });
+    const { page } = tab;
+    const heard = overhear(page);
+    const { position } = await baton.ask("/session");
+    await signIn(page);
+    const ids = [];
+    const some = async (count) => { for (let each = 0; each < count; each += 1) ids.push(await baton.delegate(caller, target, `task ${ids.length}`)); };
+    for (let round = 0; round < 3; round += 1) {
+      await some(20);
+      cable.cut();
+      await some(20);
+      await is(page, "lost");
+      await page.getByText("Connection lost").waitFor();
+      cable.mend();
+      await is(page, "live");
+    }
+    await some(5);
+    await baton.delegate(caller, nowhere, "one that stays");
+    const all = await recorded(baton, caller, position, ids);
+    await eventually("the page heard of it", () => heard.some(({ seq }) => seq === all.at(-1).seq));
+    const places = heard.filter(({ id }) => ids.includes(id)).map(({ seq }) => seq);
+    assert.deepEqual(places, [...places].sort((one, other) => one - other), "in order, over all sockets");
+    assert.equal(new Set(places).size, places.length, "nothing twice");
+    const wanted = all.filter(({ id }) => ids.includes(id)).map(({ seq }) => seq);
+    assert.deepEqual(places, wanted, "nothing missing");
+    await eventually("one is live", async () => (await live(page)) === 1);
+    await tab.finish();
+    cable.close();
+    agent.stop();
+    await baton.stop();
+  });
+
+  it("goes on when the server is killed and started again beneath the page", async () => {
+    const baton = await Baton.start();
+    const caller = await baton.workspace("caller");
+    const nowhere = await baton.workspace("nowhere", { parent: caller });
+    const ids = [];
+    for (let count = 0; count < 5; count += 1) ids.push(await baton.delegate(caller, nowhere, `task ${count}`));
+    const tab = await openTab(baton.base, { unreachable: true });
+    const { page } = tab;
+    await signIn(page);
+    await eventually("five are live", async () => (await live(page)) === 5);
+    await baton.stop("SIGKILL");
+    await is(page, "lost");
+    await baton.start();
+    await baton.ask(`/workspaces/${caller.id}/delegations/${ids[0]}/cancel`, {});
+    await baton.delegate(caller, nowhere, "after the restart");
+    await baton.delegate(caller, nowhere, "after the restart, too");
+    await is(page, "live");
+    await eventually("six are live", async () => (await live(page)) === 6);
+    await show(page, "/delegations");
+    await page.getByText("after the restart, too").first().waitFor();
+    await eventually("all are listed", async () => (await page.locator("tbody tr").count()) === 7);
+    await tab.finish();
+    await baton.stop();
+  });
+});

@@ -1,0 +1,114 @@
+// What an operator does about delegations: one, and many at once.
+
+import assert from "node:assert/strict";
+import { describe, it, before, after } from "node:test";
+import { Agent, Baton, eventually, openTab, says, show, signIn, task } from "./rig.mjs";
+
+describe("steering", () => {
+  let baton, desk, worker, nowhere, agent;
+  before(async () => {
+    baton = await Baton.start();
+    desk = await baton.workspace("desk");
+    agent = await Agent.start({
+      "message/send": ({ message }) => (message.parts[0].text.startsWith("long") ? task(`task-${message.messageId}`, "working") : says("done")),
+      "tasks/get": ({ id }) => task(id, "working"),
+      "tasks/cancel": ({ id }) => task(id, "canceled"),
+    });
+    worker = await baton.workspace("worker", { parent: desk, url: agent.url });
+    nowhere = await baton.workspace("nowhere", { parent: desk });
+  });
+  after(async () => {
+    agent.stop();
+    await baton.stop();
+  });
+
+  it("cancels one with a reason, tells the target, and begins it again", async () => {
+    const id = await baton.delegate(desk, worker, "long work");
+    await baton.until(desk, id, "in_progress");
+    const tab = await openTab(baton.base);
+    const { page } = tab;
+    await signIn(page, desk.auth_token);
+    await show(page, `/delegations/${desk.id}/${id}`);
+    await page.getByRole("button", { name: "Cancel…" }).click();
+    await page.getByLabel("Reason, if you like").fill("not needed <b>any</b> more");
+    await page.getByRole("button", { name: "Cancel the delegation" }).click();
+    await page.locator('.head[data-status="cancelled"]').waitFor();
+    await page.getByText("not needed <b>any</b> more").first().waitFor();
+    await eventually("the target is told", () => agent.requests.some(({ method, params }) => method === "tasks/cancel" && params.id === `task-${id}`));
+
+    await page.getByRole("button", { name: "Retry" }).click();
+    await eventually("another one is shown", () => !page.url().includes(id));
+    await page.locator('.head[data-status="in_progress"]').waitFor();
+    const again = decodeURIComponent(page.url().split("/").at(-1));
+    assert.equal((await baton.whole(desk, again)).retry_of, id);
+    await page.locator(`a[href$="${id}"]`).first().click();
+    await page.locator('.head[data-status="cancelled"]').waitFor();
+    await page.locator(`a[href$="${again}"]`).first().waitFor();
+    await baton.ask(`/workspaces/${desk.id}/delegations/${again}/cancel`, {});
+    await tab.finish();
+  });
+
+  it("cancels and retries many, having said how many, and touches nothing accepted since", async () => {
+    for (let count = 0; count < 60; count += 1) await baton.delegate(desk, nowhere, `bulk ${count}`);
+    await baton.delegate(desk, nowhere, "spared");
+    const tab = await openTab(baton.base);
+    const { page } = tab;
+    await signIn(page);
+    await show(page, "/delegations?status=queued&q=bulk");
+    await page.getByText("Looked through", { exact: false }).waitFor();
+    await page.getByRole("button", { name: "Cancel all that match…" }).click();
+    await page.getByText("60 in flight will end as cancelled").waitFor();
+    const late = await baton.delegate(desk, nowhere, "bulk, but later");
+    await page.getByLabel("Reason, if you like").fill("the whole lot");
+    await page.getByRole("button", { name: "Cancel 60" }).click();
+    await page.getByText("60 cancelled.").waitFor();
+    await page.getByRole("dialog").getByRole("button", { name: "Close" }).last().click();
+    const stats = await baton.ask("/admin/delegations?status=cancelled&limit=500");
+    assert.equal((stats.delegations ?? stats).filter((one) => JSON.stringify(one).includes("the whole lot")).length, 60);
+    assert.equal((await baton.whole(desk, late)).status, "queued");
+
+    await show(page, "/delegations?status=cancelled&q=bulk");
+    const first = page.getByRole("row").filter({ hasText: "bulk 59" });
+    await first.getByRole("checkbox").check();
+    await page.getByRole("row").filter({ hasText: "bulk 58" }).getByRole("checkbox").check();
+    for (const expected of ["2 begun again.", "2 begun again."]) {
+      await page.getByRole("button", { name: "Retry…" }).click();
+      await page.getByRole("button", { name: "Retry 2" }).click();
+      await page.getByText(expected).waitFor();
+      await page.getByRole("dialog").getByRole("button", { name: "Close" }).last().click();
+      await first.getByRole("checkbox").check();
+      await page.getByRole("row").filter({ hasText: "bulk 58" }).getByRole("checkbox").check();
+    }
+    const { delegations } = await baton.ask("/canvas/delegations?status=in_flight&q=bulk");
+    assert.equal(delegations.filter((line) => line.retry_of).length, 2, "no matter how often it was pressed");
+    await tab.finish();
+  });
+
+  it("pages through hundreds, finds by text and by id, and tells of newer ones", async () => {
+    const ids = [];
+    for (let count = 0; count < 120; count += 1) ids.push(await baton.delegate(desk, nowhere, `page ${count}`));
+    const tab = await openTab(baton.base);
+    const { page } = tab;
+    await signIn(page);
+    await show(page, `/delegations?workspace_id=${nowhere.id}&q=page`);
+    await page.getByText("page 119").waitFor();
+    for (let count = 0; count < 20 && (await page.getByText("That is all").count()) === 0; count += 1) {
+      const more = page.getByRole("button", { name: /^(Older|Look further back)$/ });
+      if (await more.count()) await more.click();
+      await page.waitForTimeout(50);
+    }
+    const shown = await page.locator("tbody .what .mono").evaluateAll((cells) => cells.map((cell) => cell.title));
+    assert.deepEqual(shown, [...ids].reverse());
+    await page.locator("#search").fill(ids[3]);
+    await page.getByRole("row").filter({ hasText: "page 3" }).waitFor();
+    await eventually("only it", async () => (await page.locator("tbody tr").count()) === 1);
+    await page.locator("#search").fill("no such words");
+    await page.getByText("No delegation matches").waitFor();
+    await page.getByRole("link", { name: "Show all" }).click();
+    await page.getByText("page 119").waitFor();
+    await baton.delegate(desk, nowhere, "a newer one");
+    await page.getByRole("button", { name: /1 newer/ }).click();
+    await page.getByText("a newer one").waitFor();
+    await tab.finish();
+  });
+});
