@@ -13,7 +13,9 @@ const SPEAKING = [
 describe("hostile text", () => {
   it("stays text in every view, breaks none, and widens no page", async () => {
     const baton = await Baton.start();
-    const name = `<img src=x onerror="window.hit=10"> & <b>bold</b> ${"w".repeat(120)}`;
+    // The server takes no brackets that close in a name.
+    const plain = (text) => text.replaceAll(/[\n{}[\]|>*&!]/g, " ");
+    const name = plain(`<img src=x onerror="window.hit=10"> <b>bold</b> ${"w".repeat(120)}`);
     const asking = promised();
     const agent = await Agent.start({
       "message/send": ({ message }) => {
@@ -25,7 +27,7 @@ describe("hostile text", () => {
       },
       "tasks/get": ({ id }) => task(id, id === "t" ? "input-required" : "working", SPEAKING),
     });
-    const caller = await baton.workspace(name, { role: SPEAKING.slice(0, 200) });
+    const caller = await baton.workspace(name, { role: plain(SPEAKING.slice(0, 200)) });
     const target = await baton.workspace(`${name} 2`, { parent: caller, url: agent.url });
     const ids = {};
     for (const [kind, end] of [["ask", "input_required"], ["fail", "failed"], ["answer", "completed"], ["work", "in_progress"]]) {
@@ -44,7 +46,7 @@ describe("hostile text", () => {
         const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         assert.ok(wide <= 0, `the page is ${wide} px too wide at ${page.url()}`);
       };
-      if (width > 720) await seen("<b>bold</b>");
+      if (width > 720) await seen("<b bold</b");
       for (const [kind, id] of Object.entries(ids)) {
         await show(page, `/delegations/${caller.id}/${id}`);
         await page.locator(".head").waitFor();
@@ -56,7 +58,7 @@ describe("hostile text", () => {
       await show(page, `/delegations?q=${encodeURIComponent("<script>window.hit=2")}`);
       await seen("Looked through");
       await show(page, "/workspaces");
-      await seen("<b>bold</b>");
+      await seen("<b bold</b");
       await show(page, `/workspaces/${caller.id}`);
       await seen("<script>window.hit=2</script>");
       await show(page, `/workspaces/${encodeURIComponent("<img src=x onerror=window.hit=11>")}`);
@@ -68,7 +70,7 @@ describe("hostile text", () => {
       assert.equal(await page.locator('a[href^="javascript:"]').count(), 0);
       await tab.finish();
     }
-    agent.stop();
+    agent.end();
     await baton.stop();
   });
 

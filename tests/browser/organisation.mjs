@@ -4,22 +4,27 @@ import { Agent, Baton, busy, says, task } from "./rig.mjs";
 
 const FACTS = "The lighthouse at Cabo da Roca was completed in 1772 and stands 165 metres above the sea.\n\nSources: the national archive; two newspapers of the time.";
 
-/** An agent whose answer follows from the first word of its task. */
+/** What an agent makes of a task follows from its first word, and stays so when it is asked again. */
+const answers = new Map();
 const script = {
   "message/send": ({ message }) => {
-    const [{ text }] = message.parts;
     const id = `task-${message.messageId}`;
-    if (text.startsWith("Draft")) return task(id, "working");
-    if (text.startsWith("Choose")) return task(id, "input-required", "Two photographs fit the article: the lighthouse at dusk, or the keeper's family of 1911. Which one is to go with it?");
-    if (text.startsWith("Book")) return task(id, "failed", "No flights to Horta on that day");
-    if (text.startsWith("Print")) return busy;
-    if (text.startsWith("Archive")) return task(id, "submitted");
-    if (text.startsWith("Hold")) return new Promise(() => {});
-    return says(text.startsWith("Check") ? FACTS : "Done, and noted in the minutes.");
+    const answer = answered(message.parts[0].text, id);
+    answers.set(id, answer);
+    return answer;
   },
-  "tasks/get": ({ id }) => states.get(id) ?? task(id, "submitted"),
+  "tasks/get": ({ id }) => answers.get(id),
 };
-const states = new Map();
+
+function answered(text, id) {
+  if (text.startsWith("Draft")) return task(id, "working");
+  if (text.startsWith("Choose")) return task(id, "input-required", "Two photographs fit the article: the lighthouse at dusk, or the keeper's family of 1911. Which one is to go with it?");
+  if (text.startsWith("Book")) return task(id, "failed", "No flights to Horta on that day");
+  if (text.startsWith("Print")) return busy;
+  if (text.startsWith("Archive")) return task(id, "submitted");
+  if (text.startsWith("Hold")) return new Promise(() => {});
+  return says(text.startsWith("Check") ? FACTS : "Done, and noted in the minutes.");
+}
 
 export async function open() {
   const baton = await Baton.start({ BATON_HISTORY_STEP_MS: "250" });
@@ -47,7 +52,6 @@ export async function open() {
     await baton.until(found.Newsroom, await give("Newsroom", "News desk", text), "completed");
   }
   const draft = await give("Newsroom", "Editor", "Draft the article on lighthouses for Saturday's edition, 900 words.");
-  states.set(`task-${draft}`, task(`task-${draft}`, "working"));
   await baton.until(found.Newsroom, draft, "in_progress");
   for (const [message, percent] of [["reading the sources", 10], ["first paragraph", 35], ["second paragraph", 60]]) {
     await baton.ask(`/workspaces/${found.Editor.id}/delegations/${draft}/heartbeat`, { message, percent });
@@ -70,7 +74,7 @@ export async function open() {
     asking: `/delegations/${found.Editor.id}/${choose.delegation_id}`,
     ended: `/delegations/${found.Newsroom.id}/${checked}`,
     close: async () => {
-      agent.stop();
+      agent.end();
       await baton.stop();
     },
   };

@@ -123,11 +123,8 @@ async fn what_happened_adds_up_over_the_samples(database: Database) {
     join_all((0..7).map(|_| api.delegated(&caller, &target, "go"))).await;
     join_all((0..3).map(|_| api.delegated(&caller, &refusing, "go"))).await;
     let waiting = join_all((0..5).map(|_| api.delegated(&caller, &poller, "go"))).await;
-    let late = api.delegate_with(
-        &caller,
-        &json!({"target_id": poller.id, "task": "go", "deadline_seconds": 1}),
-    );
-    late.await.expect(202);
+    let late = json!({"target_id": poller.id, "task": "go", "deadline_seconds": 1});
+    api.delegate_with(&caller, &late).await.expect(202);
     api.cancel(&caller, &waiting[0], "no need")
         .await
         .expect(200);
