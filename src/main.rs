@@ -25,20 +25,24 @@ fn main() -> anyhow::Result<ExitCode> {
         Some(Command::Server(command)) => command,
         None => ServerCommand::Serve,
     };
-    let metrics = telemetry::start(&cli.config)?;
+    let mut config = cli.config;
+    if let ServerCommand::Demo(options) = &command {
+        demo::suit(&mut config, *options)?;
+    }
+    let metrics = telemetry::start(&config)?;
     limits::raise_open_files();
     let runtime = limits::runtime(BLOCKING)?;
     actix_web::rt::System::with_tokio_rt(|| runtime).block_on(async move {
         match command {
             ServerCommand::Serve => {
-                let app = App::start(cli.config, metrics).await?;
+                let app = App::start(config, metrics).await?;
                 // Whoever started it may not read on; that is no reason not to serve.
                 let _shown = writeln!(std::io::stdout(), "{}", app.banner());
                 app.run_until(limits::stop_signal()?).await?;
             }
-            ServerCommand::Demo(options) => demo::run(cli.config, options, metrics).await?,
-            ServerCommand::Bench(options) => bench::run(*options, &cli.config).await?,
-            ServerCommand::BenchBaseline => bench::serve_baseline(&cli.config).await?,
+            ServerCommand::Demo(options) => demo::run(config, options, metrics).await?,
+            ServerCommand::Bench(options) => bench::run(*options, &config).await?,
+            ServerCommand::BenchBaseline => bench::serve_baseline(&config).await?,
         }
         Ok(ExitCode::SUCCESS)
     })

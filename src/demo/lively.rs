@@ -6,6 +6,7 @@ mod errands;
 mod player;
 mod work;
 
+use std::io::Write as _;
 use std::net::TcpListener;
 
 use crate::app::App;
@@ -19,6 +20,10 @@ use player::Company;
 pub(super) fn suit(config: &mut Config) {
     config.delegation_stuck_threshold_s = 3;
     config.retry_base_ms = 500;
+    // What happens is to be seen on the page: here it would only push the link away.
+    if config.log == "info" {
+        "warn".clone_into(&mut config.log);
+    }
     // Its usual port if that is free.
     if TcpListener::bind((config.host, config.port)).is_err() {
         config.port = 0;
@@ -32,7 +37,9 @@ pub(super) async fn show(app: App) -> anyhow::Result<()> {
     let server = actix_web::rt::spawn(app.run_until(limits::stop_signal()?));
     let company = Company::gather(&api).await?;
     company.begin();
-    println!(
+    // Whoever started it may not read on; that is no reason not to play.
+    let _shown = writeln!(
+        std::io::stdout(),
         "{banner}\n\n\
          Three organisations are at work. Look on, signed in as the admin (good once, within ten minutes):\n\n  \
          {link}\n\n\

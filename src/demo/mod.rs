@@ -11,7 +11,27 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::app::App;
 use crate::config::{Config, DemoOptions};
 
-/// Runs it: for as long as somebody looks on where there is a terminal, else once.
+/// What of the configuration is the demonstration's own.
+///
+/// # Errors
+/// None that the configuration could be blamed for.
+pub fn suit(config: &mut Config, options: DemoOptions) -> anyhow::Result<()> {
+    "1".clone_into(&mut config.inbox_push_flag);
+    config.rate_limit = 0;
+    config.target_allow = vec!["127.0.0.0/8".parse()?];
+    if stays(options) {
+        lively::suit(config);
+    } else {
+        config.port = 0;
+    }
+    Ok(())
+}
+
+fn stays(options: DemoOptions) -> bool {
+    options.stay || (!options.once && std::io::stdout().is_terminal())
+}
+
+/// Runs it, [suited](suit()): for as long as somebody looks on where there is a terminal, else once.
 ///
 /// # Errors
 /// When the server cannot start; of what is played once, when a reply is missing after a minute.
@@ -20,20 +40,15 @@ pub async fn run(
     options: DemoOptions,
     metrics: PrometheusHandle,
 ) -> anyhow::Result<()> {
-    let stays = options.stay || (!options.once && std::io::stdout().is_terminal());
     let directory =
         std::env::temp_dir().join(format!("baton-demo-{}", uuid::Uuid::now_v7().simple()));
     std::fs::create_dir(&directory)?;
     config.database_url = format!("sqlite://{}", directory.join("demo.db").display());
-    "1".clone_into(&mut config.inbox_push_flag);
-    config.rate_limit = 0;
-    config.target_allow = vec!["127.0.0.0/8".parse()?];
-    let shown = if stays {
-        lively::suit(&mut config);
-        lively::show(App::start(config, metrics).await?).await
+    let app = App::start(config, metrics).await?;
+    let shown = if stays(options) {
+        lively::show(app).await
     } else {
-        config.port = 0;
-        once::show(App::start(config, metrics).await?).await
+        once::show(app).await
     };
     std::fs::remove_dir_all(&directory)?;
     shown

@@ -5,9 +5,9 @@
 // With names, only what has one of them in its title. BATON_SCREENSHOTS names a folder that keeps what `looks.mjs` sees.
 
 import { after } from "node:test";
-import { closeBrowser } from "./rig.mjs";
+import { endAll } from "./rig.mjs";
 
-after(closeBrowser);
+after(endAll);
 await import("./entering.mjs");
 await import("./life.mjs");
 await import("./steering.mjs");

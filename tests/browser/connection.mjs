@@ -27,10 +27,10 @@ async function recorded(baton, caller, after, ids) {
     text = frames.pop();
     for (const frame of frames) {
       const members = Object.fromEntries(frame.split("\n").map((line) => line.split(/: (.*)/s)));
-      const { delegation_id: id } = JSON.parse(members.data ?? "{}").payload ?? JSON.parse(members.data ?? "{}");
-      if (!members.event?.startsWith("DELEGATION_")) continue;
-      found.push({ seq: Number(members.id), event: members.event, id });
-      if (ENDINGS.includes(members.event)) open.delete(id);
+      const { type: event, data } = JSON.parse(members.data ?? "{}");
+      if (!event?.startsWith("DELEGATION_")) continue;
+      found.push({ seq: Number(members.id), event, id: data.delegation_id });
+      if (ENDINGS.includes(event)) open.delete(data.delegation_id);
     }
     if (open.size === 0) return found;
   }
@@ -77,8 +77,8 @@ describe("the connection", () => {
     assert.deepEqual(places, wanted, "nothing missing");
     await eventually("one is live", async () => (await live(page)) === 1);
     await tab.finish();
-    cable.close();
-    agent.stop();
+    cable.end();
+    agent.end();
     await baton.stop();
   });
 

@@ -2,7 +2,7 @@
 // task of the page's own thread and what it holds in memory after the garbage is collected; and fails if a task
 // took longer than 100 ms, or if memory grew by a tenth from the second stretch on.
 
-import { Baton, closeBrowser, eventually, openTab, show, signIn } from "./rig.mjs";
+import { Baton, endAll, eventually, openTab, show, signIn } from "./rig.mjs";
 
 const WORKSPACES = 500;
 const ORGANISATIONS = 20;
@@ -141,5 +141,5 @@ const [second, last] = [rows[1] ?? rows[0], rows.at(-1)];
 if (longest > LONGEST) { console.log(`FAILED: a task of ${longest.toFixed(0)} ms`); process.exitCode = 1; }
 if (last.heap > second.heap * 1.1 + 1) { console.log(`FAILED: ${second.heap.toFixed(1)} MB became ${last.heap.toFixed(1)}`); process.exitCode = 1; }
 await tab.finish();
-await closeBrowser();
+await endAll();
 await baton.stop();

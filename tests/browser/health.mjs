@@ -27,7 +27,7 @@ describe("health", () => {
     await page.getByRole("dialog").getByText("0 violations").waitFor();
     await page.keyboard.press("Escape");
     await tab.finish();
-    agent.stop();
+    agent.end();
     await baton.stop();
   });
 });

@@ -25,7 +25,7 @@ describe("hostile text", () => {
       },
       "tasks/get": ({ id }) => task(id, id === "t" ? "input-required" : "working", SPEAKING),
     });
-    const caller = await baton.workspace(name, { role: SPEAKING.slice(0, 200) });
+    const caller = await baton.workspace(name, { role: SPEAKING.slice(0, 200).replaceAll("\n", " ") });
     const target = await baton.workspace(`${name} 2`, { parent: caller, url: agent.url });
     const ids = {};
     for (const [kind, end] of [["ask", "input_required"], ["fail", "failed"], ["answer", "completed"], ["work", "in_progress"]]) {
@@ -68,7 +68,7 @@ describe("hostile text", () => {
       assert.equal(await page.locator('a[href^="javascript:"]').count(), 0);
       await tab.finish();
     }
-    agent.stop();
+    agent.end();
     await baton.stop();
   });
 

@@ -8,12 +8,12 @@ describe("an inbox", () => {
   let baton, desk, echo, agent;
   before(async () => {
     baton = await Baton.start();
-    agent = await Agent.start({ "message/send": ({ message }) => says(`echo: ${message.parts[0].text}`) });
+    agent = await Agent.start({ "message/send": ({ message }) => says(`I heard: ${message.parts[0].text}`) });
     desk = await baton.workspace("desk");
     echo = await baton.workspace("echo", { parent: desk, url: agent.url });
   });
   after(async () => {
-    agent.stop();
+    agent.end();
     await baton.stop();
   });
 
@@ -28,16 +28,16 @@ describe("an inbox", () => {
       const id = await baton.delegate(desk, echo, text);
       await baton.until(desk, id, "completed");
     }
-    for (const text of texts) await page.locator(".messages").getByText(`echo: ${text}`).waitFor();
-    const second = page.locator(".message").filter({ hasText: "echo: second" });
+    for (const text of texts) await page.locator(".messages").getByText(`I heard: ${text}`).waitFor();
+    const second = page.locator(".message").filter({ hasText: "I heard: second" });
     await second.getByRole("button", { name: "Acknowledge up to here" }).click();
     await page.getByText("Acknowledge 2 messages?").waitFor();
     await page.getByRole("dialog").getByRole("button", { name: "Acknowledge", exact: true }).click();
     const taken = page.getByRole("region", { name: "Acknowledged" });
-    await taken.getByText("echo: first").first().waitFor();
-    await taken.getByText("echo: second").first().waitFor();
+    await taken.getByText("I heard: first").first().waitFor();
+    await taken.getByText("I heard: second").first().waitFor();
     const { messages } = await baton.ask(`/workspaces/${desk.id}/inbox`, undefined, desk.auth_token);
-    assert.deepEqual(messages.map(({ request_body: body }) => body.parts[0].text), ["echo: third"]);
+    assert.deepEqual(messages.map(({ request_body: body }) => body.parts[0].text), ["I heard: third"]);
     await tab.finish();
   });
 
@@ -79,7 +79,7 @@ describe("an inbox", () => {
     await composer.getByText("the server cannot be reached").waitFor();
     await baton.start();
     await composer.getByRole("button", { name: "Delegate", exact: true }).click();
-    await composer.getByText("echo: worth keeping").waitFor();
+    await composer.getByText("I heard: worth keeping").waitFor();
     assert.equal(agent.requests.filter(({ params }) => params.message.parts[0].text === "worth keeping").length, 1);
     await tab.finish();
   });

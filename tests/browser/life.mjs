@@ -77,7 +77,7 @@ describe("the life of a delegation", () => {
     await show(page, `/workspaces/${desk.id}`);
     await page.locator(".messages").getByText("Blue it is.").waitFor();
     await tab.finish();
-    agent.stop();
+    agent.end();
   });
 
   it("says why one waits, and when it is tried again", async () => {
@@ -103,8 +103,8 @@ describe("the life of a delegation", () => {
     await line("for nowhere").getByText("Completed").waitFor();
     await line("for nowhere").getByText("here I am").waitFor();
     await tab.finish();
-    agent.stop();
-    listener.stop();
+    agent.end();
+    listener.end();
   });
 
   it("warns of silence, and takes the warning back", async () => {
@@ -125,7 +125,7 @@ describe("the life of a delegation", () => {
     held.keep();
     await becomes(page, "completed");
     await tab.finish();
-    agent.stop();
+    agent.end();
     await quiet.stop();
   });
 });

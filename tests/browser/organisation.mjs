@@ -70,7 +70,7 @@ export async function open() {
     asking: `/delegations/${found.Editor.id}/${choose.delegation_id}`,
     ended: `/delegations/${found.Newsroom.id}/${checked}`,
     close: async () => {
-      agent.stop();
+      agent.end();
       await baton.stop();
     },
   };

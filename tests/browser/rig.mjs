@@ -26,6 +26,14 @@ export async function eventually(what, look) {
   }
 }
 
+/** What was begun and still runs: a check that fails leaves it behind. */
+const running = new Set();
+
+export async function endAll() {
+  for (const one of running) await one.end();
+  await (await browser)?.close();
+}
+
 /** A server of Baton on a database of its own. */
 export class Baton {
   #settings;
@@ -47,9 +55,10 @@ export class Baton {
   /** Starts it, again at the same address if it was there before. */
   async start() {
     const env = {
-      PATH: process.env.PATH, HOST: "127.0.0.1", PORT: String(this.port), DATABASE_URL: `sqlite://${this.#database}`, ADMIN_TOKEN: ADMIN,
+      PATH: process.env.PATH, BATON_LOG: "warn", HOST: "127.0.0.1", PORT: String(this.port), DATABASE_URL: `sqlite://${this.#database}`, ADMIN_TOKEN: ADMIN,
       DELEGATION_RESULT_INBOX_PUSH: "1", BATON_TARGET_ALLOW: "127.0.0.0/8", RATE_LIMIT: "0", ...this.#settings,
     };
+    running.add(this);
     this.#process = spawn(process.env.BATON_BINARY, [], { env, stdio: ["ignore", "pipe", "inherit"] });
     for await (const line of createInterface({ input: this.#process.stdout })) {
       const found = /listening on http:\/\/[^:]+:(\d+)/.exec(line);
@@ -63,9 +72,14 @@ export class Baton {
   }
 
   async stop(signal = "SIGTERM") {
+    running.delete(this);
     const ended = once(this.#process, "exit");
     this.#process.kill(signal);
     await ended;
+  }
+
+  end() {
+    return this.stop("SIGKILL");
   }
 
   /** Asks the API; the JSON of an answer that must be good. */
@@ -105,7 +119,7 @@ export const task = (id, state, text) => ({
   kind: "task", id, contextId: `context-${id}`,
   status: { state, message: text === undefined ? undefined : { kind: "message", messageId: `said-${state}`, role: "agent", parts: [{ kind: "text", text }] } },
 });
-export const busy = { httpStatus: 503, headers: { "retry-after": "5" } };
+export const busy = { httpStatus: 503, body: { busy: true, retry_after: 5 } };
 
 /** An agent that answers each method as its script says: `script[method](params)`, which may be a promise. */
 export class Agent {
@@ -117,6 +131,7 @@ export class Agent {
     const agent = new Agent();
     agent.script = script;
     agent.#server = createServer((request, response) => agent.#answer(request, response));
+    running.add(agent);
     agent.#server.listen(0, "127.0.0.1");
     await once(agent.#server, "listening");
     agent.url = `http://127.0.0.1:${agent.#server.address().port}/`;
@@ -131,12 +146,13 @@ export class Agent {
     this.requests.push({ method, params });
     const does = this.script[method];
     const result = does ? await does(params) : null;
-    if (result?.httpStatus) return response.writeHead(result.httpStatus, result.headers).end();
+    if (result?.httpStatus) return response.writeHead(result.httpStatus).end(JSON.stringify(result.body));
     const said = result ? { result } : { error: { code: -32601, message: "Method not found" } };
     response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ jsonrpc: "2.0", id, ...said }));
   }
 
-  stop() {
+  end() {
+    running.delete(this);
     this.#server.closeAllConnections();
     this.#server.close();
   }
@@ -158,6 +174,7 @@ export class Cable {
   static async to(baton) {
     const cable = new Cable();
     cable.#listener = createListener((near) => cable.#join(near, baton.port));
+    running.add(cable);
     cable.#listener.listen(0, "127.0.0.1");
     await once(cable.#listener, "listening");
     cable.base = `http://127.0.0.1:${cable.#listener.address().port}`;
@@ -185,7 +202,8 @@ export class Cable {
     this.isCut = false;
   }
 
-  close() {
+  end() {
+    running.delete(this);
     this.cut();
     this.#listener.close();
   }
@@ -193,12 +211,10 @@ export class Cable {
 
 let browser = null;
 
-export async function openBrowser() {
-  browser ??= await chromium.launch({ executablePath: process.env.BATON_CHROMIUM, args: FLAGS });
+function openBrowser() {
+  browser ??= chromium.launch({ executablePath: process.env.BATON_CHROMIUM, args: FLAGS });
   return browser;
 }
-
-export const closeBrowser = () => browser?.close();
 
 /** What a browser writes by itself when a request is refused or does not arrive; a check that means it to happen says so. */
 const UNREACHABLE = /ERR_CONNECTION_|ERR_EMPTY_RESPONSE|ERR_SOCKET_|WebSocket connection to/;

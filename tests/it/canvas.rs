@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::client::{Api, As, Reply, Workspace};
 use crate::support::database::Database;

@@ -53,7 +53,9 @@ async fn a_delegation_is_shown_with_its_family(database: Database) {
             refused.text
         );
     }
-    api.wait_until_all_ended(&target).await;
+    for id in &children {
+        api.wait_until_ended(&target, id).await;
+    }
     let of = |caller: &Workspace, id: &str| format!("/canvas/delegations/{}/{id}", caller.id);
     let ids = |all: &Value| -> Vec<String> {
         let all = all.as_array().expect("relatives").iter();
@@ -130,7 +132,7 @@ async fn a_delegation_is_shown_with_its_family(database: Database) {
         second["parent_delegation_id"], "parent",
         "a repeated part is a part"
     );
-    api.wait_until_all_ended(&target).await;
+    api.wait_until_ended(&target, &again).await;
     api.report_completed(&target, "parent", "done")
         .await
         .expect(200);

@@ -54,17 +54,22 @@ async fn file_with(api: &Api, method: Method, path: &str, headers: &[(&str, &str
 
 /// What a file of the page names in quotes: modules as they are imported, the rest by its place below the page.
 fn named(path: &str, text: &str) -> BTreeSet<String> {
-    let here = Url::parse("http://page/").unwrap().join(path).unwrap();
-    let quoted = text.split(['"', '`', '\'']);
-    let names = quoted.filter(|name| !name.contains([' ', '$', '\n']) && name.contains('.'));
-    let places = names.filter_map(|name| {
-        let module = name.starts_with("./") || name.starts_with("../");
-        match path.ends_with(".js") {
-            true if module => here.join(name).ok(),
-            _ if name.starts_with("assets/") => Url::parse("http://page/").unwrap().join(name).ok(),
-            _ => None,
+    let root = Url::parse("http://page/").expect("a URL");
+    let here = root.join(path).expect("a path");
+    let is_module = path.strip_suffix(".js").is_some();
+    let place = |name: &str| {
+        let imported = name.starts_with("./") || name.starts_with("../");
+        if is_module && imported {
+            here.join(name).ok()
+        } else if name.starts_with("assets/") {
+            root.join(name).ok()
+        } else {
+            None
         }
-    });
+    };
+    let quoted = text.split(['"', '`', '\'']);
+    let names = quoted.filter(|name| name.contains('.') && !name.contains([' ', '$', '\n']));
+    let places = names.filter_map(place);
     places.map(|place| place.path().to_owned()).collect()
 }
 
@@ -313,14 +318,14 @@ async fn frame(socket: &mut Socket) -> Value {
 async fn handshake(api: &Api, headers: &[(&str, &str)]) -> String {
     let mut connection = Raw::connect(api).await;
     let host = api.base().replace("http://", "");
-    let mut request = format!(
+    let line = |(name, value): &(&str, &str)| format!("{name}: {value}\r\n");
+    let lines: Vec<String> = headers.iter().map(line).collect();
+    let request = format!(
         "GET /ws HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{}\r\n",
+        lines.concat()
     );
-    for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
-    }
-    connection.send(format!("{request}\r\n").as_bytes()).await;
+    connection.send(request.as_bytes()).await;
     connection.read_until("\r\n\r\n").await.to_ascii_lowercase()
 }
 

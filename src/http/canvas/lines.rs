@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::wanted::{Asked, Cursor, keys};
 use crate::auth::Principal;
-use crate::domain::{DelegationKey, Status, WorkspaceId, preview};
+use crate::domain::{DelegationKey, Status, WaitingFor, WorkspaceId, preview};
 use crate::http::answer::{self, text, time};
 use crate::http::body::{self, Fields};
 use crate::http::error::{ApiError, Fault};
@@ -109,7 +109,7 @@ impl Line {
             created_at: line.created_at.to_rfc3339(),
             updated_at: line.updated_at.to_rfc3339(),
             task_preview: preview(&line.task_preview, TASK_BYTES).into_owned(),
-            waiting_for: full.waiting_for.map(|waits| waits.as_str()),
+            waiting_for: full.waiting_for.map(WaitingFor::as_str),
             next_attempt_at: time(full.next_attempt_at),
             failures: full.failures,
             ended_at: time(full.ended_at),

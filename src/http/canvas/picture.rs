@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::auth::Principal;
 use crate::clock;
-use crate::domain::{Workspace, WorkspaceId, WorkspaceStatus};
+use crate::domain::{WaitingFor, Workspace, WorkspaceId, WorkspaceStatus};
 use crate::http::answer::{self, text, time};
 use crate::http::error::ApiError;
 use crate::http::extract::{Anybody, Query};
@@ -74,7 +74,7 @@ impl From<&LiveMark> for Mark {
             caller_id: mark.key.caller.to_string(),
             target_id: text(mark.target),
             status: mark.status.as_str(),
-            waiting_for: mark.waiting_for.map(|waits| waits.as_str()),
+            waiting_for: mark.waiting_for.map(WaitingFor::as_str),
         }
     }
 }

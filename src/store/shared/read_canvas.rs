@@ -66,6 +66,9 @@ macro_rules! read_canvas {
                 numbers: &[i64],
                 repeatable: bool,
             ) -> Result<Vec<Line>, Error> {
+                if numbers.is_empty() {
+                    return Ok(Vec::new());
+                }
                 let mut rows = delegations::table
                     .filter(delegations::number.eq_any(numbers))
                     .order(delegations::number.desc())
