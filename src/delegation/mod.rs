@@ -237,7 +237,7 @@ impl Delegations {
         delegation: NewDelegation,
         target_as_sent: &str,
     ) -> Result<Acceptance, Error> {
-        let began = Instant::now();
+        let asked = Instant::now();
         let (reply, answer) = oneshot::channel();
         let feed = accepted_feed(&delegation, target_as_sent);
         let accept = Box::new(Accept {
@@ -251,7 +251,7 @@ impl Delegations {
             Some(Err(_)) | None => Err(Error::UNAVAILABLE),
         };
         if let Ok(Acceptance::Created { .. }) = begun {
-            TOTALS.acceptance.record(began.elapsed());
+            TOTALS.acceptance.record(asked.elapsed());
         }
         begun
     }
