@@ -16,12 +16,13 @@ export function extent(values) {
 
 /**
  * Lines over `at` (ms since 1970). Each line has a `name`, the CSS variable of its `colour`, its `values` (null: nothing was
- * measured) and may be `dashed`. `stacked` draws them upon each other, the first at the bottom; `log` is for what spans magnitudes.
+ * measured) and may be `dashed`. `stacked` draws them upon each other, the first at the bottom; `log` is for what spans magnitudes,
+ * `whole` for what is counted.
  */
-export function Chart({ title, note, at, lines, format, stacked, log }) {
+export function Chart({ title, note, at, lines, format, stacked, log, whole }) {
   const [index, setIndex] = useState(null);
   const theme = useTheme();
-  const host = usePlot({ at, lines, format, stacked, log, theme, point: setIndex });
+  const host = usePlot({ at, lines, format, stacked, log, whole, theme, point: setIndex });
   const shown = index !== null && index < at.length ? index : null;
   const value = (line) => {
     const found = shown === null ? line.values.at(-1) : line.values[shown];
@@ -111,7 +112,7 @@ function sums(lines) {
 const positive = (values) => values.map((value) => (value > 0 ? value : null));
 
 function options(held, host, width) {
-  const { lines, stacked, log, point } = held.drawing;
+  const { lines, stacked, log, whole, point } = held.drawing;
   const paint = paints(host);
   const grid = { stroke: paint("var(--line)"), width: 1 };
   const axis = { stroke: paint("var(--quiet)"), font: `11px ${getComputedStyle(host).fontFamily}`, grid, ticks: { show: false } };
@@ -124,13 +125,16 @@ function options(held, host, width) {
     },
     axes: [
       { ...axis, size: 26, gap: 6, space: 70, values: (plot, splits) => splits.map((instant) => (isAtEdge(plot, instant) ? "" : minute(instant))) },
-      { ...axis, size: AXIS, gap: 6, space: 30, ...(log && { splits: magnitudes, filter: (_plot, splits) => splits }), values: (_plot, splits) => splits.map((value) => (value === null ? "" : held.drawing.format(value))) },
+      { ...axis, size: AXIS, gap: 6, space: 30, ...(log && { splits: magnitudes, filter: (_plot, splits) => splits }), ...(whole && { incrs: WHOLE }), values: (_plot, splits) => splits.map((value) => (value === null ? "" : held.drawing.format(value))) },
     ],
     series: [{}, ...lines.map((line) => series(line, paint, stacked))],
     bands: stacked ? lines.slice(1).map((_line, index) => ({ series: [index + 2, index + 1] })) : [],
     hooks: { setCursor: [(plot) => point(plot.cursor.idx ?? null)] },
   };
 }
+
+/** What the lines of an axis of counts may be apart. */
+const WHOLE = [1, 2, 5].flatMap((digit) => [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7].map((power) => digit * power)).sort((one, other) => one - other);
 
 /** Spans that have short names, in ms: a logarithmic axis of those lines alone is read at a glance. */
 const SPANS = [0.1, 1, 10, 100, 1e3, 1e4, 6e4, 6e5, 3.6e6, 3.6e7, 8.64e7, 6.048e8];

@@ -104,7 +104,7 @@ function Head({ live, data, caller, id, isCallers, done, title }) {
           <span class="parties"><${Party} live=${live} id=${caller} name=${data.caller_name} /> <span aria-hidden="true">→</span><span class="hidden-text"> to </span> <${Party} live=${live} id=${data.target_id} name=${data.target_name} /></span></h1>
         ${isCallers && html`<${Actions} ...${{ data, caller, id, done }} />`}
       </div>
-      ${!ended && html`<p class="standing">${why}.${next && html` <span class="quiet">${sentence(next)} <${Age} at=${at} until />.</span>`}
+      ${!ended && html`<p class="standing">${closed(why)}${next && html` <span class="quiet">${sentence(next)} <${Age} at=${at} until />.</span>`}
         ${!isUntimely && html` <span class="quiet">Ends without an answer <${Age} at=${data.deadline} until />.</span>`}</p>`}
       ${!ended && data.progress && html`<${Progress} progress=${data.progress} />`}
       <p class="quiet small about"><span class="mono id">${id}</span><${Copy} text=${id} label="Copy the id" />
@@ -112,6 +112,8 @@ function Head({ live, data, caller, id, isCallers, done, title }) {
     </header>`;
 }
 
+/** With a full stop, unless others ended it with a sign of their own. */
+const closed = (text) => (/[.?!…]$/.test(text) ? text : `${text}.`);
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const Lasted = ({ data }) => html`<${Age} at=${data.created_at} to=${data.ended_at} />`;
 

@@ -186,14 +186,14 @@ function Charts({ told }) {
     <section class="charts" aria-labelledby="charts">
       <h2 id="charts" class="hidden-text">The last hour</h2>
       ${chart("Throughput", [perSecond("accepted", "--accent", "accepted"), perSecond("completed", "--completed", "completed"), perSecond("failed", "--failed", "failed"), perSecond("cancelled", "--cancelled", "cancelled")], rate)}
-      ${chart("Live, by status", statuses(samples), count, { stacked: true })}
-      ${chart("Failures, by class", classes(samples), count, { stacked: true })}
+      ${chart("Live, by status", statuses(samples), count, { stacked: true, whole: true })}
+      ${chart("Failures, by class", classes(samples), count, { stacked: true, whole: true })}
       ${chart("Acceptance", [half("accept", "--accent"), most("accept", "--accent")], duration)}
       ${chart("Commit", [half("commit", "--received"), most("commit", "--received")], duration)}
       ${chart("Call to a target", [half("call", "--in_progress"), most("call", "--in_progress")], duration, { log: true })}
       ${chart("From acceptance to the ending", [half("lasting", "--completed"), most("lasting", "--completed")], duration, { log: true })}
-      ${chart("Write queue and shed requests", [plain("writes waiting", "--queued", "write_queue"), plain("requests shed", "--failed", "shed")], count)}
-      ${chart("Calls in flight", [plain("calls", "--dispatched", "calls")], count)}
+      ${chart("Write queue and shed requests", [plain("writes waiting", "--queued", "write_queue"), plain("requests shed", "--failed", "shed")], count, { whole: true })}
+      ${chart("Calls in flight", [plain("calls", "--dispatched", "calls")], count, { whole: true })}
     </section>
     <${Classes} samples=${samples} />`;
 }
@@ -279,7 +279,7 @@ function Line({ live, line, again }) {
       <td data-label="State"><span class="badge" data-good=${good}>${word}</span>${line.waiting_for && html` <span>${WAITS[line.waiting_for]?.[0] ?? line.waiting_for}</span>`}
         ${line.failing_since && html`<br /><span class="quiet small">${plural(line.failures, "failure")} in a row, since <${Time} at=${line.failing_since} /></span>`}</td>
       <td data-label="Waiting" class="right">${number(line.waiting)}</td>
-      <td data-label="Working" class="right">${number(line.working)}${line.limit != null && html`<span class="quiet"> of ${number(line.limit)}</span>`}</td>
+      <td data-label="Working" class="right">${number(line.working)}${line.limit > 0 && html`<span class="quiet"> of ${number(line.limit)}</span>`}</td>
       <td data-label="Next try">${line.next_attempt_at ? html`<${Age} at=${line.next_attempt_at} until />` : html`<span class="quiet">when there is room</span>`}</td>
       <td class="right"><${Doing} label="Try now" doing="Trying…" act=${reset} /><span class="small quiet" role="status">${tried && " its troubles are forgotten; it is called at once"}</span></td>
     </tr>`;

@@ -18,18 +18,27 @@ export const LIVE = ["pending", "queued", "dispatched", "received", "in_progress
 export const ENDED = ["completed", "failed", "cancelled"];
 export const isEnded = (status) => ENDED.includes(status);
 
-/** What a queued delegation waits for, and what brings it on. */
+/** What a queued delegation waits for, what Baton does by itself in a while, and what else brings it on. */
 export const WAITS = {
   busy: ["The target says that it is busy", "asked again"],
-  capacity: ["The target works on as many tasks as it takes at once", "goes on when it ends one, looked at again"],
+  capacity: ["The target works on as many tasks as it takes at once", "looked at again", "goes on when it ends one"],
   unreachable: ["The target cannot be reached", "tried again"],
   breaker: ["Too many tries came to nothing, so the target is only probed", "probed"],
   redelivery: ["The answer was lost on its way; the target drops repetitions", "the same message is sent again"],
-  address: ["The target has not said where it listens", "goes on when it registers, looked at again"],
-  offline: ["The target is asleep or offline by its own word", "goes on with its next heartbeat, looked at again"],
-  target_queue: ["The target has it in a queue of its own", "goes on when the target reports, asked after"],
-  poll: ["It lies in the target's inbox, and was not fetched yet", "goes on when the target reads its inbox, looked at again"],
+  address: ["The target has not said where it listens", "looked at again", "goes on when it registers"],
+  offline: ["The target is asleep or offline by its own word", "looked at again", "goes on with its next heartbeat"],
+  target_queue: ["The target has it in a queue of its own", "asked after", "goes on when the target reports"],
+  poll: ["It lies in the target's inbox, and was not fetched yet", "looked at again", "goes on when the target reads its inbox"],
 };
+
+/** What comes next of one that is queued: nothing but its end, where it is due no sooner. */
+function queued(line, ending) {
+  const [why, tried, goesOn] = WAITS[line.waiting_for] ?? [`Waits for ${line.waiting_for ?? "the target"}`, "looked at again"];
+  const failures = line.failures ? ` (${line.failures} ${line.failures === 1 ? "try" : "tries"} failed)` : "";
+  const isTried = line.next_attempt_at && new Date(line.next_attempt_at) < new Date(line.deadline);
+  const [does, at] = isTried ? [tried, line.next_attempt_at] : [ending.next, ending.at];
+  return { why: why + failures, next: goesOn ? `${goesOn}; ${does}` : does, at };
+}
 
 /**
  * Why a delegation does not move, and what comes next: `{ why, next, at }`, where `at` is the instant of `next` if it has one.
@@ -40,11 +49,8 @@ export function standing(line) {
   switch (line.status) {
     case "pending":
       return { why: "Accepted and durable; about to be sent", ...deadline };
-    case "queued": {
-      const [why, next] = WAITS[line.waiting_for] ?? [`Waits for ${line.waiting_for ?? "the target"}`, "looked at again"];
-      const failures = line.failures ? ` (${line.failures} ${line.failures === 1 ? "try" : "tries"} failed)` : "";
-      return line.next_attempt_at ? { why: why + failures, next, at: line.next_attempt_at } : { why: why + failures, ...deadline };
-    }
+    case "queued":
+      return queued(line, deadline);
     case "dispatched":
       return { why: "Sent; waits for the target's first word", ...deadline };
     case "received":

@@ -6,6 +6,8 @@ import { DISC } from "./arrange.js";
 
 /** How long the picture below may be out of date, in ms. */
 const STALE = 200;
+/** So many discs in sight may each look for another place for its name. */
+const FEW = 150;
 /** How large a disc is, in pixels of its radius, that has a name beside it. */
 const NAMED = 9;
 const NAMED_LEADS = 7;
@@ -108,9 +110,11 @@ export class Painter {
       const chosen = node.id === selected || node.id === hovered;
       if (!chosen && DISC * camera.scale < (node.leads ? NAMED_LEADS : NAMED)) break;
       const text = cut(node.workspace.name, chosen ? 40 : 18);
-      const place = { x: node.x, y: node.y + node.r + 4, half: text.length * size * 0.29, size };
-      if (!chosen && taken.some((other) => overlap(place, other))) continue;
-      if (!chosen && !node.leads && seen.some((other) => other !== node && covers(place, other))) continue;
+      const half = text.length * size * 0.29;
+      const isFree = (place) => !taken.some((other) => overlap(place, other)) && (node.leads || !seen.some((other) => other !== node && covers(place, other)));
+      const places = besides(node, half, size);
+      const place = chosen ? places[0] : (seen.length > FEW ? places.slice(0, 1) : places).find(isFree);
+      if (!place) continue;
       taken.push(place);
       context.font = `${chosen || node.leads ? 650 : 500} ${size}px ${SANS}`;
       context.strokeText(text, place.x, place.y);
@@ -246,6 +250,12 @@ function visible({ x, y, r }, camera) {
   const room = (r + 30) * camera.scale;
   return left > -room && top > -room && left < camera.width + room && top < camera.height + room;
 }
+
+/** Where a name may stand: below its disc, or else above it or beside it. */
+const besides = ({ x, y, r }, half, size) => [
+  { x, y: y + r + 4, half, size }, { x, y: y - r - 4 - size, half, size },
+  { x: x + r + 8 + half, y: y - size / 2, half, size }, { x: x - r - 8 - half, y: y - size / 2, half, size },
+];
 
 /** Whether a name would lie over a disc. */
 const covers = ({ x, y, half, size }, disc) => Math.abs(disc.x - x) < half + disc.r * 0.7 && disc.y + disc.r > y && disc.y - disc.r < y + size;
