@@ -108,7 +108,6 @@ impl App {
             settings: Settings::from(&config),
             admin: admin_token.hash(),
             codes: codes.clone(),
-            node: lease.node(),
             readiness: readiness.clone(),
             stopping: stopped,
             liveness: liveness.clone(),

@@ -38,7 +38,7 @@ pub(crate) async fn get(
     let (position, workspace) = read.await?;
     let mut shown = json!({
         "principal": if own.is_some() { "workspace" } else { "admin" },
-        "version": env!("CARGO_PKG_VERSION"), "node": state.node.to_string(),
+        "version": env!("CARGO_PKG_VERSION"), "node": state.persistence.node().to_string(),
         "inbox_push": state.settings.inbox_push, "now": clock::now().to_rfc3339(), "position": position.0,
     });
     if let (Some(id), Some(members)) = (own, shown.as_object_mut()) {

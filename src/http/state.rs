@@ -12,7 +12,7 @@ use crate::auth::{Codes, TokenHash};
 use crate::config::Config;
 use crate::delegation::Delegations;
 use crate::dispatch::{PushOffer, TargetGuard};
-use crate::domain::{NodeId, Timestamp};
+use crate::domain::Timestamp;
 use crate::events::EventHub;
 use crate::liveness::Liveness;
 use crate::outbox::Outbox;
@@ -139,8 +139,6 @@ pub struct AppState {
     pub admin: TokenHash,
     /// One-time codes to sign in with.
     pub codes: Codes,
-    /// This process.
-    pub node: NodeId,
     /// Whether the service has come up.
     pub readiness: Readiness,
     /// Whether it is going down.
