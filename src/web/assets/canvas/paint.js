@@ -94,10 +94,11 @@ export class Painter {
     this.#paintNames(context, scene, camera, chosen);
   }
 
-  // Names that would lie over others, or over discs, are left out: those of leads and of those who have work come first.
+  // Names that would lie over others, or over discs, are left out: those of leads come first. What changes
+  // with the work would make names jump.
   #paintNames(context, scene, camera, { selected, hovered }) {
     const size = Math.min(13, Math.max(11, 12.5 * camera.scale)) / camera.scale;
-    const weight = ({ id, leads }) => (id === selected || id === hovered ? 1e9 : (leads ? 1e6 : 0) + (scene.loads.get(id)?.total ?? 0));
+    const weight = ({ id, leads }) => (id === selected || id === hovered ? 2 : leads ? 1 : 0);
     const seen = [...scene.nodes.values()].filter((node) => visible(node, camera)).sort((one, other) => weight(other) - weight(one));
     const taken = [];
     context.textAlign = "center";
