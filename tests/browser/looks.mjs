@@ -28,7 +28,11 @@ describe("looks", () => {
   after(() => organisation.close());
 
   const views = [
-    ["canvas", async () => "/", async (page) => page.locator(".legend").waitFor()],
+    ["canvas", async () => "/", async (page, { stir }) => {
+      await page.locator(".legend").waitFor();
+      await stir();
+      await page.locator(".news li").nth(5).waitFor({ state: "attached" });
+    }],
     ["canvas-chosen", async () => "/", async (page, { editor }) => {
       await page.locator("canvas").first().focus();
       if (await page.locator(".list-toggle").isVisible()) await page.locator(".list-toggle").click();

@@ -67,12 +67,28 @@ export async function open() {
   await give("Observatory", "Data pipeline", "Draft the report of the night");
   await give("Data pipeline", "Calibration", "Calibrate the plates 14 to 90");
   await give("Observatory", "Night watch", "Hold the dome open until four");
+  for (const [from, to, ...texts] of [
+    ["Newsroom", "Fact checker", "Hold the figures of the harbour against last year's", "Draft a list of what is not proven"],
+    ["Editor", "Photo desk", "Draft the captions of plates 3 to 9", "Archive the negatives"],
+    ["Newsroom", "News desk", "Draft the morning summary"],
+    ["Travel agency", "Flight booking", "Hold six seats to Ponta Delgada", "Hold two seats to Bergen", "Draft a route by train"],
+    ["Travel agency", "Visa clerk", "Ask how long a permit takes"],
+    ["Observatory", "Night watch", "Draft the log of the seeing"],
+    ["Data pipeline", "Catalogue", "Archive the plates of November", "Hold the entry of NGC 891"],
+    ["Observatory", "Data pipeline", "Choose which night to reduce first"],
+  ]) for (const text of texts) await give(from, to, text);
   const dropped = await give("Newsroom", "Archive", "Archive the photographs of 1911");
   await baton.ask(`/workspaces/${found.Newsroom.id}/delegations/${dropped}/cancel`, { reason: "they are on loan" });
   return {
     baton, desk: found.Newsroom, editor: found.Editor, phrase: "lighthouse",
     asking: `/delegations/${found.Editor.id}/${choose.delegation_id}`,
     ended: `/delegations/${found.Newsroom.id}/${checked}`,
+    /** Has something happen. */
+    stir: async () => {
+      for (const [from, to, text] of [["Newsroom", "News desk", "Note the delays"], ["Travel agency", "Concierge", "Check the opening hours"], ["Newsroom", "Fact checker", "Check the name of the keeper"]]) {
+        await baton.until(found[from], await give(from, to, text), "completed");
+      }
+    },
     close: async () => {
       agent.end();
       await baton.stop();
