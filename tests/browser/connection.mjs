@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { Agent, Baton, Cable, PATIENCE, eventually, openTab, says, show, signIn } from "./rig.mjs";
+import { Agent, Baton, Cable, PATIENCE, eventually, liveShown, openTab, says, show, signIn } from "./rig.mjs";
 
 /** Every place that sockets of the page brought, and what it is of, in the order of coming. */
 function overhear(page) {
@@ -39,7 +39,6 @@ async function recorded(baton, caller, after, ids) {
 
 const ENDINGS = ["DELEGATION_COMPLETE", "DELEGATION_FAILED", "DELEGATION_CANCELLED"];
 
-const live = (page) => page.locator(".legend .number").evaluateAll((numbers) => numbers.reduce((sum, { textContent }) => sum + Number(textContent), 0));
 const is = (page, state) => page.locator(`.connection[data-state="${state}"]`).waitFor();
 
 describe("the connection", () => {
@@ -75,7 +74,7 @@ describe("the connection", () => {
     assert.equal(new Set(places).size, places.length, "nothing twice");
     const wanted = all.filter(({ id }) => ids.includes(id)).map(({ seq }) => seq);
     assert.deepEqual(places, wanted, "nothing missing");
-    await eventually("one is live", async () => (await live(page)) === 1);
+    await eventually("one is live", async () => (await liveShown(page)) === 1);
     await tab.finish();
     cable.end();
     agent.end();
@@ -91,7 +90,7 @@ describe("the connection", () => {
     const tab = await openTab(baton.base, { unreachable: true });
     const { page } = tab;
     await signIn(page);
-    await eventually("five are live", async () => (await live(page)) === 5);
+    await eventually("five are live", async () => (await liveShown(page)) === 5);
     await baton.stop("SIGKILL");
     await is(page, "lost");
     await baton.start();
@@ -99,7 +98,7 @@ describe("the connection", () => {
     await baton.delegate(caller, nowhere, "after the restart");
     await baton.delegate(caller, nowhere, "after the restart, too");
     await is(page, "live");
-    await eventually("six are live", async () => (await live(page)) === 6);
+    await eventually("six are live", async () => (await liveShown(page)) === 6);
     await show(page, "/delegations");
     await page.getByText("after the restart, too").first().waitFor();
     await eventually("all are listed", async () => (await page.locator("tbody tr").count()) === 7);

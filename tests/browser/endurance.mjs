@@ -2,7 +2,7 @@
 // task of the page's own thread and what it holds in memory after the garbage is collected; and fails if a task
 // took longer than 100 ms, or if memory grew by a tenth from the second stretch on.
 
-import { Baton, endAll, eventually, openTab, show, signIn } from "./rig.mjs";
+import { Baton, endAll, eventually, liveShown, openTab, show, signIn } from "./rig.mjs";
 
 const WORKSPACES = 500;
 const ORGANISATIONS = 20;
@@ -132,7 +132,7 @@ for (let at = 0; at < SECONDS; at += STRETCH) {
 crowd.stop();
 await seconds(2);
 await eventually("the page agrees with the server", async () => {
-  const shown = await page.evaluate(() => [...document.querySelectorAll(".legend .number")].reduce((sum, { textContent }) => sum + Number(textContent.replaceAll(",", "")), 0));
+  const shown = await liveShown(page);
   const { live_total: live } = await baton.ask("/canvas?live=0");
   return views.at((rows.length - 1) % views.length) !== "/" || shown === live;
 });

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it, before, after } from "node:test";
-import { ADMIN, Baton, eventually, isLive, openTab, show, signIn } from "./rig.mjs";
+import { ADMIN, Baton, eventually, isLive, liveShown, openTab, show, signIn } from "./rig.mjs";
 
 describe("signing in", () => {
   let baton, root, child, stranger;
@@ -56,6 +56,20 @@ describe("signing in", () => {
     await page.getByText("No delegations yet").waitFor();
     await show(page, `/delegations/${root.id}/${hidden}`);
     await page.getByText("There is no delegation").waitFor();
+    await tab.finish();
+  });
+
+  it("leaves out what kin hand to each other, of which the socket tells, too", async () => {
+    const sibling = await baton.workspace("sibling", { parent: root });
+    const tab = await openTab(baton.base);
+    const { page } = tab;
+    await signIn(page, sibling.auth_token);
+    await page.locator(".legend").waitFor();
+    await baton.delegate(root, child, "not for the sibling");
+    await baton.delegate(root, sibling, "for the sibling");
+    await page.locator(".news").getByText("sibling").first().waitFor();
+    assert.equal(await page.locator(".news").getByText("archive").count(), 0);
+    assert.equal(await liveShown(page), 1);
     await tab.finish();
   });
 

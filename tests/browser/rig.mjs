@@ -254,5 +254,8 @@ export async function signIn(page, token = ADMIN, address = "/") {
 /** Waits until the page follows what happens. */
 export const isLive = (page) => page.locator('.connection[data-state="live"]').waitFor();
 
+/** How many live delegations the canvas counts. */
+export const liveShown = (page) => page.locator(".legend .number").evaluateAll((numbers) => numbers.reduce((sum, { textContent }) => sum + Number(textContent.replaceAll(",", "")), 0));
+
 /** Goes to a view by its address behind `#`. */
 export const show = (page, view) => page.evaluate((hash) => { location.hash = hash; }, view);

@@ -81,7 +81,7 @@ function App() {
 }
 
 function Shell({ session, leave }) {
-  const [live] = useState(() => new Live());
+  const [live] = useState(() => new Live(session.workspace_id));
   const where = usePlace();
   const main = useRef(null);
   const isAdmin = session.principal === "admin";

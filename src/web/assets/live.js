@@ -32,6 +32,7 @@ export class Live {
   /** How many live ones there are that the picture had no room for. */
   unseen = 0;
 
+  #own;
   #hearers = new Set();
   #watchers = new Set();
   #ended = new Set();
@@ -42,6 +43,11 @@ export class Live {
   #telling = null;
   #naming = null;
   #stopped = false;
+
+  /** `own` is the workspace that looks; none: the admin. */
+  constructor(own) {
+    this.#own = own;
+  }
 
   async start() {
     addEventListener("online", this.#now);
@@ -172,9 +178,16 @@ export class Live {
       if (event.seq <= this.position) return;
       this.position = event.seq;
     }
+    if (!this.#concerns(event)) return;
     const before = this.#apply(event);
     for (const hearer of this.#hearers) hearer(event, before);
     this.#tell();
+  }
+
+  // A workspace's socket also tells of what its kin hand to each other, which its picture leaves out.
+  #concerns({ event, workspace_id: caller, payload }) {
+    if (!this.#own || !event.startsWith("DELEGATION_") || caller === this.#own) return true;
+    return (payload.target_id ?? this.delegations.get(key(caller, payload.delegation_id))?.target) === this.#own;
   }
 
   #apply({ event, workspace_id: caller, payload }) {
