@@ -133,7 +133,7 @@ crowd.stop();
 await seconds(2);
 await eventually("the page agrees with the server", async () => {
   const shown = await liveShown(page);
-  const { live_total: live } = await baton.ask("/canvas?live=0");
+  const { live_total: live } = await baton.ask("/canvas");
   return views.at((rows.length - 1) % views.length) !== "/" || shown === live;
 });
 const longest = Math.max(...rows.map((row) => row.longest));

@@ -26,6 +26,10 @@ const WORDS = {
   },
 };
 
+/** What is meant where no status was chosen: what was completed is done again only where that is chosen. */
+const MEANT = { cancel: ["in_flight"], retry: ["failed", "cancelled"] };
+const meant = (filter, act) => (filter.words.length > 0 ? filter : { ...filter, words: MEANT[act] });
+
 /** The requests that name what is meant: one for all that match, one for each some hundred that were chosen. */
 function scopes(chosen, filter) {
   if (!chosen) return [Object.fromEntries(Object.entries(asked(filter)).filter(([, value]) => value))];
@@ -41,7 +45,7 @@ function inWords(filter, live) {
     filter.workspace && `sent or received by ${live.name(filter.workspace) ?? short(filter.workspace)}`,
     filter.q && `with the text “${filter.q}”`,
   ].filter(Boolean);
-  return said.length ? `Of all delegations: ${said.join(", ")}.` : "Of all delegations, without a filter.";
+  return `Of all delegations: ${said.join(", ")}.`;
 }
 
 export function Bulk({ live, session, filter, act, chosen, onClose }) {
@@ -49,7 +53,7 @@ export function Bulk({ live, session, filter, act, chosen, onClose }) {
   const [stage, setStage] = useState({ name: "counting" });
   const reason = useRef("");
   const isStopped = useRef(false);
-  const parts = useRef(scopes(chosen, filter)).current;
+  const parts = useRef(scopes(chosen, meant(filter, act))).current;
   const path = `/canvas/delegations/${act}`;
 
   const count = async () => {
@@ -101,7 +105,7 @@ export function Bulk({ live, session, filter, act, chosen, onClose }) {
       <div class="bulk">
         ${stage.name === "counting" && html`<${Loading} what="how many that are" />`}
         ${stage.name === "uncounted" && html`<${Failure} error=${stage.error} again=${count} />`}
-        ${stage.name === "asking" && html`<${Asking} ...${{ words, act, chosen, isCallers, stage, reason, run, close }} scope=${chosen ? `Of ${plural(chosen.length, "chosen delegation")}.` : inWords(filter, live)} />`}
+        ${stage.name === "asking" && html`<${Asking} ...${{ words, act, chosen, isCallers, stage, reason, run, close }} scope=${chosen ? `Of ${plural(chosen.length, "chosen delegation")}.` : inWords(meant(filter, act), live)} />`}
         ${stage.name === "running" && html`<${Running} words=${words} stage=${stage} stop=${() => { isStopped.current = true; }} />`}
         ${(stage.name === "finished" || stage.name === "stopped") && html`<${Report} words=${words} stage=${stage} close=${close} />`}
       </div>
