@@ -161,6 +161,11 @@ impl Socket {
                 message = messages.next() => match message {
                     Some(Ok(Message::Ping(bytes))) => session.pong(&bytes).await.ok()?,
                     Some(Ok(Message::Close(reason))) => return reason,
+                    // Scripts in browsers see no pings of the protocol, and must know whether a quiet line lives.
+                    Some(Ok(Message::Text(text))) if &*text == "ping" => {
+                        heard = Instant::now();
+                        session.text("pong").await.ok()?;
+                    }
                     Some(Ok(_ignored)) => heard = Instant::now(),
                     Some(Err(_)) | None => return None,
                 },

@@ -8,6 +8,7 @@ import { Agent, Baton, Cable, PATIENCE, eventually, liveShown, openTab, says, sh
 function overhear(page) {
   const heard = [];
   page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => {
+    if (payload === "pong") return;
     const { seq, event, payload: of } = JSON.parse(payload);
     if (seq !== undefined && event.startsWith("DELEGATION_")) heard.push({ seq, event, id: of.delegation_id });
   }));
@@ -102,6 +103,76 @@ describe("the connection", () => {
     await show(page, "/delegations");
     await page.getByText("after the restart, too").first().waitFor();
     await eventually("all are listed", async () => (await page.locator("tbody tr").count()) === 7);
+    await tab.finish();
+    await baton.stop();
+  });
+
+  it("notices a line that died without a word", async () => {
+    const baton = await Baton.start();
+    const caller = await baton.workspace("caller");
+    const nowhere = await baton.workspace("nowhere", { parent: caller });
+    const cable = await Cable.to(baton);
+    const tab = await openTab(cable.base, { unreachable: true });
+    const { page } = tab;
+    await signIn(page);
+    await page.locator(".legend").waitFor();
+    cable.freeze();
+    await baton.delegate(caller, nowhere, "unheard");
+    await page.evaluate(() => dispatchEvent(new Event("online")));
+    await is(page, "lost");
+    await is(page, "live");
+    await eventually("it is known now", async () => (await liveShown(page)) === 1);
+    await tab.finish();
+    cable.end();
+    await baton.stop();
+  });
+
+  it("forgets what it showed when there is another database beneath it", async () => {
+    const baton = await Baton.start();
+    const caller = await baton.workspace("of before");
+    const nowhere = await baton.workspace("nowhere", { parent: caller });
+    for (let count = 0; count < 5; count += 1) await baton.delegate(caller, nowhere, `task ${count}`);
+    const tab = await openTab(baton.base, { unreachable: true });
+    const { page } = tab;
+    await signIn(page);
+    await page.getByRole("button", { name: "of before" }).waitFor();
+    await baton.stop("SIGKILL");
+    baton.forget();
+    await baton.start();
+    await baton.workspace("of now");
+    await page.getByRole("button", { name: "of now" }).waitFor();
+    assert.equal(await page.getByRole("button", { name: "of before" }).count(), 0);
+    assert.equal(await liveShown(page), 0);
+    await tab.finish();
+    await baton.stop();
+  });
+
+  it("opens one line, however often it is told to hurry", async () => {
+    const baton = await Baton.start();
+    const tab = await openTab(baton.base, { unreachable: true });
+    const { page } = tab;
+    const open = new Set();
+    let pongs = 0;
+    page.on("websocket", (socket) => {
+      open.add(socket);
+      socket.on("framereceived", ({ payload }) => { pongs += payload === "pong"; });
+      socket.on("close", () => open.delete(socket));
+    });
+    await signIn(page);
+    await baton.stop("SIGKILL");
+    await is(page, "lost");
+    await page.route("**/session", async (route) => {
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      await route.continue();
+    });
+    await baton.start();
+    for (let count = 0; count < 5; count += 1) await page.evaluate(() => { dispatchEvent(new Event("online")); document.dispatchEvent(new Event("visibilitychange")); });
+    await is(page, "live");
+    await eventually("one is open", () => open.size === 1);
+    await page.evaluate(() => dispatchEvent(new Event("online")));
+    await eventually("the server says that it is there", () => pongs > 0);
+    await page.waitForTimeout(1_500);
+    assert.equal(open.size, 1);
     await tab.finish();
     await baton.stop();
   });

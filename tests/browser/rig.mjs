@@ -34,11 +34,13 @@ export async function endAll() {
   await (await browser)?.close();
 }
 
+const database = () => join(mkdtempSync(join(tmpdir(), "baton-page-")), "baton.db");
+
 /** A server of Baton on a database of its own. */
 export class Baton {
   #settings;
   #process = null;
-  #database = join(mkdtempSync(join(tmpdir(), "baton-page-")), "baton.db");
+  #database = database();
   port = 0;
 
   static async start(settings = {}) {
@@ -80,6 +82,11 @@ export class Baton {
 
   end() {
     return this.stop("SIGKILL");
+  }
+
+  /** The next start is on an empty database. */
+  forget() {
+    this.#database = database();
   }
 
   /** Asks the API; the JSON of an answer that must be good. */
@@ -200,6 +207,11 @@ export class Cable {
 
   mend() {
     this.isCut = false;
+  }
+
+  /** From now on nothing passes over what is joined, and nobody is told. */
+  freeze() {
+    for (const pair of this.#pairs) for (const end of pair) end.unpipe().pause();
   }
 
   end() {

@@ -144,3 +144,9 @@ const compact = new Intl.NumberFormat(undefined, { notation: "compact", maximumF
 export const number = (value) => (value >= 100_000 ? compact.format(value) : plain.format(value));
 
 export const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
+
+let skew = 0;
+
+/** The server's clock, which the times are of: that of the browser may be wrong. */
+export const now = () => Date.now() + skew;
+export const setSkew = (serverNow) => { skew = Date.parse(serverNow) - Date.now(); };
