@@ -29,13 +29,22 @@ const LINKS = [
   { name: "health", href: "#/health", text: "Health", letter: "h", admin: true },
 ];
 
+/** What is written with per cent signs in an address; as it stands where these mean nothing. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 /** What the address says: the view, its members, and what stands behind `?`. */
 function place() {
   const [path, search = ""] = location.hash.slice(1).split("?");
   for (const view of VIEWS) {
     const found = view.path.exec(path);
     if (!found) continue;
-    const named = (view.members ?? []).map((member, index) => [member, decodeURIComponent(found[index + 1])]);
+    const named = (view.members ?? []).map((member, index) => [member, decoded(found[index + 1])]);
     return { ...view, params: Object.fromEntries(named), search: new URLSearchParams(search) };
   }
   return { ...VIEWS[0], params: {}, search: new URLSearchParams() };

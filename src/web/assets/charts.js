@@ -1,7 +1,7 @@
 // Small charts of a stretch of time: lines, the values under the pointer, and the same figures as a table.
 
 import { Plot, html, useEffect, useLayoutEffect, useRef, useState } from "./vendor.js";
-import { clock } from "./words.js";
+import { clock, now } from "./words.js";
 
 const HEIGHT = 132;
 /** Room for the words of the vertical axis, the same everywhere, so that charts below each other share their hours. */
@@ -166,7 +166,7 @@ function lonely(plot, number) {
 
 /** From the first sample to the last, and never so little that a line would be a wall. */
 function stretch(at) {
-  const last = at.at(-1) ?? Date.now();
+  const last = at.at(-1) ?? now();
   return [Math.min(at[0] ?? last, last - 300_000), last];
 }
 

@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { Doing, Name, Status, useLive } from "./parts.js";
 import { html, useEffect, useMemo, useRef, useState } from "./vendor.js";
-import { isEnded, isPresent, plural, presence, standing } from "./words.js";
+import { ENDINGS, isEnded, isPresent, plural, presence, standing } from "./words.js";
 
 /** How many choices are shown at once; more are found by their name. */
 const CHOICES = 60;
@@ -235,8 +235,6 @@ export const Presence = ({ status, bare }) => html`
   <span class="presence small" data-presence=${status}><i aria-hidden="true"></i><span class=${bare ? "hidden-text" : "quiet"}>${presence(status)}</span></span>`;
 
 /* What was sent */
-
-const ENDINGS = { DELEGATION_COMPLETE: "completed", DELEGATION_FAILED: "failed", DELEGATION_CANCELLED: "cancelled" };
 
 /** A delegation that was begun here, followed to its end. */
 function Followed({ live, one }) {

@@ -3,16 +3,15 @@
 import { ask } from "./api.js";
 import { key } from "./live.js";
 import { Outcome } from "./outcome.js";
-import { Age, Copy, Failure, Loading, Long, Name, Status, useLoaded } from "./parts.js";
+import { Age, Copy, Failure, Loading, Long, Name, Status, useLoaded, useNews } from "./parts.js";
 import { Actions, Answer } from "./steering.js";
 import { Deliveries, Family, Particulars } from "./surroundings.js";
 import { Timeline } from "./timeline.js";
-import { html, useEffect, useRef } from "./vendor.js";
+import { html, useRef } from "./vendor.js";
 import { isEnded, short, standing } from "./words.js";
 
-/** How long after the last of several events it is read again, and how long apart it is read at least, in ms. */
-const QUIET = 300;
-const APART = 1_000;
+/** How long after an event it is read again, with what the events until then changed, in ms. */
+const PAUSE = 500;
 /** How often it is looked whether what has no events came about: an acknowledgement, a webhook delivered, in ms. */
 const LOOK = 15_000;
 
@@ -20,7 +19,7 @@ export function Delegation({ live, session, caller, id }) {
   const path = `/canvas/delegations/${encodeURIComponent(caller)}/${encodeURIComponent(id)}`;
   const { data, error, loading, reload } = useLoaded((signal) => ask(path, { signal }), [path]);
   const title = useRef(null);
-  useNews(live, caller, id, data, reload);
+  useFresh(live, caller, id, data, reload);
   if (error && !data) return html`<div class="page">${error.status === 404 ? html`<${Missing} id=${id} />` : html`<${Failure} error=${error} again=${reload} />`}</div>`;
   if (!data) return html`<div class="page"><${Loading} what="the delegation" /></div>`;
   const isCallers = session.principal === "admin" || session.workspace_id === caller;
@@ -47,45 +46,16 @@ export function Delegation({ live, session, caller, id }) {
     </article>`;
 }
 
+/** What belongs to it and has a life of its own. */
+const familyOf = (data) => [data.parent, data.retried_from, ...(data.children ?? []), ...(data.retried_as ?? [])].filter(Boolean);
+
 /** Reads it again when there is news of it or of its family. */
-function useNews(live, caller, id, data, reload) {
-  const state = useRef({ timer: null, last: 0 }).current;
-  const family = data ? [data.parent, data.retried_from, ...(data.children ?? []), ...(data.retried_as ?? [])].filter(Boolean) : [];
-  state.keys = new Set([key(caller, id), ...family.map((line) => key(line.caller_id, line.delegation_id))]);
-  state.isOpen = data && (!isEnded(data.status) || isUnsettled(data, family));
-  state.read = () => {
-    state.timer = null;
-    state.last = Date.now();
-    if (document.hidden) state.isMissed = true;
-    else reload();
-  };
-  useEffect(() => {
-    const soon = () => {
-      clearTimeout(state.timer);
-      state.timer = setTimeout(() => state.read(), Math.max(QUIET, state.last + APART - Date.now()));
-      // Words that come without a pause do not put it off for ever.
-      if (Date.now() - state.last > 2 * APART) state.last = Date.now() - APART;
-    };
-    let picture = live.delegations;
-    const unhear = live.hear((event) => {
-      const isOf = event?.payload?.delegation_id && state.keys.has(key(event.workspace_id, event.payload.delegation_id));
-      if (isOf || live.delegations !== picture) soon();
-      picture = live.delegations;
-    });
-    const looking = setInterval(() => !document.hidden && state.isOpen && state.timer === null && state.read(), LOOK);
-    const back = () => {
-      if (document.hidden || !state.isMissed) return;
-      state.isMissed = false;
-      reload();
-    };
-    document.addEventListener("visibilitychange", back);
-    return () => {
-      unhear();
-      clearTimeout(state.timer);
-      clearInterval(looking);
-      document.removeEventListener("visibilitychange", back);
-    };
-  }, [live, caller, id]);
+function useFresh(live, caller, id, data, reload) {
+  const family = data ? familyOf(data) : [];
+  const keys = new Set([key(caller, id), ...family.map((line) => key(line.caller_id, line.delegation_id))]);
+  const concerns = (event) => !event || (event.payload?.delegation_id && keys.has(key(event.workspace_id, event.payload.delegation_id)));
+  const isOpen = data && (!isEnded(data.status) || isUnsettled(data, family));
+  useNews(live, reload, { concerns, pause: PAUSE, seldom: isOpen ? LOOK : undefined });
 }
 
 /** Whether something is still to come that no event tells of. */

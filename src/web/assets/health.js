@@ -2,7 +2,7 @@
 
 import { ask, query } from "./api.js";
 import { Chart, extent } from "./charts.js";
-import { Age, Dialog, Doing, Empty, Failure, Loading, Name, Time, useLoaded, useSeconds } from "./parts.js";
+import { Age, Dialog, Doing, Empty, Failure, Loading, Name, Time, useLoaded, useNews, useSeconds } from "./parts.js";
 import { html, useEffect, useRef, useState } from "./vendor.js";
 import { FAILURES, LIVE, STATUSES, WAITS, number, plural, span } from "./words.js";
 
@@ -12,7 +12,7 @@ const EVERY = 10_000;
 const KEPT = 360;
 
 export function Health({ live }) {
-  const { told, error, again } = useHealth();
+  const { told, error, again } = useHealth(live);
   if (!told && error) return html`<div class="page"><${Failure} error=${error} again=${again} /></div>`;
   if (!told) return html`<div class="page"><${Loading} what="the last hour" /></div>`;
   return html`
@@ -21,7 +21,7 @@ export function Health({ live }) {
         <h1>Health</h1>
         <${Collected} told=${told} />
       </header>
-      ${error && html`<p class="fault" role="alert">What is shown is how it was at <${Time} at=${told.taken} />: ${error.message}. It is asked again every 10 s.</p>`}
+      ${error && html`<p class="fault" role="alert">What is shown is how it was at <${Time} at=${told.now} />: ${error.message}. It is asked again every 10 s.</p>`}
       <${Figures} told=${told} />
       <${Charts} told=${told} />
       <${Lines} live=${live} lines=${told.lines} again=${again} />
@@ -33,42 +33,25 @@ export function Health({ live }) {
 }
 
 /** The newest answer with all samples of an hour; asked every ten seconds while somebody can see it. */
-function useHealth() {
-  const [state, setState] = useState({ told: null, error: null });
-  const kept = useRef({ told: null, asking: false, at: 0 });
-  const look = async () => {
-    if (document.hidden || kept.current.asking) return;
-    kept.current.asking = true;
-    try {
-      kept.current.told = await next(kept.current.told);
-      setState({ told: kept.current.told, error: null });
-    } catch (error) {
-      setState((before) => ({ ...before, error }));
-    }
-    Object.assign(kept.current, { asking: false, at: Date.now() });
+function useHealth(live) {
+  const kept = useRef(null);
+  const look = async (signal) => {
+    kept.current = await next(kept.current, signal);
+    return kept.current;
   };
-  useEffect(() => {
-    const shown = () => Date.now() - kept.current.at >= EVERY && look();
-    look();
-    const timer = setInterval(look, EVERY);
-    document.addEventListener("visibilitychange", shown);
-    return () => {
-      clearInterval(timer);
-      document.removeEventListener("visibilitychange", shown);
-    };
-  }, []);
-  return { ...state, again: look };
+  const { data, error, reload } = useLoaded(look, []);
+  useNews(live, reload, { seldom: EVERY });
+  return { told: data, error, again: reload };
 }
 
-async function next(before) {
-  const told = await ask(`/canvas/health${query({ after: before?.samples.at.at(-1) })}`);
-  told.taken = new Date().toISOString();
+async function next(before, signal) {
+  const told = await ask(`/canvas/health${query({ after: before?.samples.at.at(-1) })}`, { signal });
   if (!before || before.started_at === told.started_at) {
     told.samples = joined(before?.samples, told.samples);
     return told;
   }
   // Another process: its history is not that of the one before.
-  return next(null);
+  return next(null, signal);
 }
 
 /** Two tables of columns behind each other. What one does not have was nothing there. */

@@ -75,11 +75,13 @@ export class Listing {
 
   /** The newest page, in place of all that is here. */
   begin() {
+    // What comes to match while the page is on its way is not on it.
+    const noted = [...this.newer];
     return this.#page(null, (page) => {
       this.lines = new Map();
       this.cut = false;
       this.searched = 0;
-      this.newer.clear();
+      for (const at of noted) this.newer.delete(at);
       this.#append(page);
     });
   }
@@ -216,7 +218,8 @@ export class Listing {
       const { delegations } = await ask("/canvas/delegations/lines", { body: { ids }, signal: this.#leaving.signal });
       for (const line of delegations) this.#renew(line);
     } catch {
-      // The rows keep what the events said; the next event reads them again.
+      // The rows keep what the events said until they are read after all.
+      for (const at of reading) if (!this.#changed.has(at)) this.#changed.set(at, {});
     } finally {
       this.#timer = null;
       this.#readSoon();

@@ -1,7 +1,7 @@
 // What several views are made of.
 
 import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "./vendor.js";
-import { STATUSES, clock, exact, plural, short, span } from "./words.js";
+import { STATUSES, clock, exact, now, plural, short, span } from "./words.js";
 
 /** Draws anew when what is live is different, at most four times a second. */
 export function useLive(live) {
@@ -23,33 +23,70 @@ export function useSeconds() {
   }, []);
 }
 
-/** What `load(signal)` brings: `{ data, error, loading, reload }`. It is asked again when one of `of` changes. */
+/**
+ * What `load(signal)` brings: `{ data, error, loading, reload }`. It is asked again when one of `of` changes. A `reload` while
+ * an answer is on its way asks once more after it, so that many of them do not keep every answer from coming.
+ */
 export function useLoaded(load, of) {
   const [state, setState] = useState({ data: null, error: null, loading: true });
-  const [round, setRound] = useState(0);
+  const held = useRef({}).current;
+  held.load = load;
   useEffect(() => {
     const leaving = new AbortController();
-    setState((before) => ({ ...before, loading: true }));
-    load(leaving.signal).then(
-      (data) => setState({ data, error: null, loading: false }),
-      (error) => error.name !== "AbortError" && setState((before) => ({ ...before, error, loading: false })),
-    );
+    let isReading = false;
+    held.isWanted = false;
+    const settle = (change) => leaving.signal.aborted || setState((before) => ({ ...before, loading: false, ...change }));
+    held.read = async () => {
+      held.isWanted = true;
+      if (isReading) return;
+      isReading = true;
+      while (held.isWanted && !leaving.signal.aborted) {
+        held.isWanted = false;
+        settle({ loading: true });
+        await held.load(leaving.signal).then((data) => settle({ data, error: null }), (error) => settle({ error }));
+      }
+      isReading = false;
+    };
+    held.read();
     return () => leaving.abort();
-  }, [...of, round]);
-  return { ...state, reload: () => setRound((count) => count + 1) };
+  }, of);
+  return { ...state, reload: () => held.read() };
 }
 
-/** Calls back soon after the last of many calls, and now and then in between. */
-export function useSoon(callback, pause) {
-  const held = useRef({});
-  held.current.callback = callback;
-  useEffect(() => () => clearTimeout(held.current.timer), []);
-  return () => {
-    held.current.timer ??= setTimeout(() => {
-      held.current.timer = null;
-      held.current.callback();
-    }, pause);
+/**
+ * Reads again when there is news: at most every `pause` ms after events that it `concerns`, and each `seldom` ms if that is
+ * given; only while somebody can see it, and what was missed as soon as somebody does. An event is `null` where all may be
+ * different.
+ */
+export function useNews(live, read, { concerns = () => false, pause = 1_000, seldom }) {
+  const held = useRef({}).current;
+  held.concerns = concerns;
+  held.look = () => {
+    held.isMissed = document.hidden;
+    if (!held.isMissed) read();
   };
+  useEffect(() => {
+    const unhear = live.hear((event) => {
+      if (!held.concerns(event)) return;
+      held.timer ??= setTimeout(() => {
+        held.timer = null;
+        held.look();
+      }, pause);
+    });
+    const shown = () => held.isMissed && held.look();
+    document.addEventListener("visibilitychange", shown);
+    return () => {
+      unhear();
+      clearTimeout(held.timer);
+      held.timer = null;
+      document.removeEventListener("visibilitychange", shown);
+    };
+  }, [live]);
+  useEffect(() => {
+    if (!seldom) return undefined;
+    const timer = setInterval(() => held.look(), seldom);
+    return () => clearInterval(timer);
+  }, [seldom]);
 }
 
 export const Status = ({ status, quiet }) =>
@@ -64,7 +101,7 @@ export function Age({ at, to, until }) {
   if (!at) return "—";
   const lasted = to && new Date(to) - new Date(at);
   if (to) return html`<time datetime=${`PT${lasted / 1000}S`} title=${`${exact(at)} – ${exact(to)}`}>${span(lasted)}</time>`;
-  const distance = Date.now() - new Date(at).getTime();
+  const distance = now() - new Date(at).getTime();
   const text = until ? (distance > 0 ? "now" : `in ${span(-distance)}`) : span(distance);
   return html`<time datetime=${at} title=${exact(at)}>${text}</time>`;
 }

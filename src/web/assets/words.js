@@ -16,6 +16,8 @@ export const STATUSES = {
 
 export const LIVE = ["pending", "queued", "dispatched", "received", "in_progress", "input_required", "stuck"];
 export const ENDED = ["completed", "failed", "cancelled"];
+/** The events that end a delegation, and how. */
+export const ENDINGS = { DELEGATION_COMPLETE: "completed", DELEGATION_FAILED: "failed", DELEGATION_CANCELLED: "cancelled" };
 export const isEnded = (status) => ENDED.includes(status);
 
 /** What a queued delegation waits for, what Baton does by itself in a while, and what else brings it on. */
@@ -133,7 +135,7 @@ const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle:
 /** An instant as a clock in the reader's zone shows it. */
 export function clock(instant) {
   const date = new Date(instant);
-  return (new Date().toDateString() === date.toDateString() ? sameDay : otherDay).format(date);
+  return (new Date(now()).toDateString() === date.toDateString() ? sameDay : otherDay).format(date);
 }
 
 /** The exact instant: in the reader's zone, and as the server wrote it. */

@@ -2,9 +2,9 @@
 
 import { ask, query } from "./api.js";
 import { Compose, Presence, mayActFor } from "./compose.js";
-import { Age, Dialog, Doing, Empty, Failure, Loading, Long, Name, Status, Time, useLive, useLoaded, useSoon } from "./parts.js";
+import { Age, Dialog, Doing, Empty, Failure, Loading, Long, Name, Status, Time, useLive, useLoaded, useNews } from "./parts.js";
 import { Component, html, useEffect, useRef, useState } from "./vendor.js";
-import { clock, number, plural } from "./words.js";
+import { ENDINGS, clock, number, plural } from "./words.js";
 
 /* The list */
 
@@ -152,7 +152,7 @@ function Inbox({ live, session, id }) {
   const [limit, setLimit] = useState(SHOWN);
   const heading = useRef(null);
   const { data, error, reload } = useLoaded((signal) => ask(`${at(id)}/inbox${query({ limit, peek: true })}`, { signal }), [id, limit]);
-  useNews(live, id, reload);
+  useNews(live, reload, { concerns: (event) => concerns(event, id), pause: SOON, seldom: SELDOM });
   const acknowledge = async (seq) => {
     await ask(`${at(id)}/activity/ack`, { body: { acked_seq: seq } });
     reload();
@@ -191,39 +191,11 @@ const Unwritten = ({ id }) => html`
     written into its caller's inbox. Until then the results are with <a href=${`#/delegations?workspace_id=${encodeURIComponent(id)}`}>its delegations</a>.
   </div>`;
 
-/** Reads again when something may have come, and now and then; only while somebody can see it. */
-function useNews(live, id, reload) {
-  const held = useRef({});
-  held.current.reload = reload;
-  const look = () => {
-    if (document.hidden) held.current.missed = true;
-    else held.current.reload();
-  };
-  const soon = useSoon(look, SOON);
-  useEffect(() => {
-    const shown = () => {
-      if (document.hidden || !held.current.missed) return;
-      held.current.missed = false;
-      look();
-    };
-    const unhear = live.hear((event) => concerns(event, id) && soon());
-    const timer = setInterval(look, SELDOM);
-    document.addEventListener("visibilitychange", shown);
-    return () => {
-      unhear();
-      clearInterval(timer);
-      document.removeEventListener("visibilitychange", shown);
-    };
-  }, [live, id]);
-}
-
-const ENDINGS = new Set(["DELEGATION_COMPLETE", "DELEGATION_FAILED", "DELEGATION_CANCELLED"]);
-
 /** Whether an event may have put something into this inbox: an ending of what it sent, a request to it, its own word. */
 function concerns(event, id) {
   if (!event) return true;
   if (event.event === "DELEGATION_STATUS") return event.payload.target_id === id && event.payload.waiting_for === "poll";
-  return event.workspace_id === id && (ENDINGS.has(event.event) || event.event === "ACTIVITY_LOGGED" || event.event === "AGENT_MESSAGE");
+  return event.workspace_id === id && (event.event in ENDINGS || event.event === "ACTIVITY_LOGGED" || event.event === "AGENT_MESSAGE");
 }
 
 /** What was acknowledged, newest first, page by page. */

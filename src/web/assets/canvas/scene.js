@@ -1,9 +1,9 @@
 // What the canvas shows, kept up event by event: who lies where, how many stand how at each workspace and on each way.
 
+import { ENDINGS } from "../words.js";
 import { arrange } from "./arrange.js";
 import { Beads } from "./beads.js";
 
-const ENDINGS = { DELEGATION_COMPLETE: "completed", DELEGATION_FAILED: "failed", DELEGATION_CANCELLED: "cancelled" };
 /** The newest happenings that are shown in words. */
 const NEWS_KEPT = 7;
 

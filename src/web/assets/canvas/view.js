@@ -2,7 +2,7 @@
 
 import { ask, query } from "../api.js";
 import { Compose } from "../compose.js";
-import { Dialog, Empty, Loading, Name, Status, Time, Age, useLive, useLoaded, useSoon } from "../parts.js";
+import { Dialog, Empty, Loading, Name, Status, Time, Age, useLive, useLoaded, useNews } from "../parts.js";
 import { html, useEffect, useMemo, useRef, useState } from "../vendor.js";
 import { LIVE, STATUSES, isPresent, number, plural, presence, standing } from "../words.js";
 import { Camera, steer } from "./camera.js";
@@ -281,10 +281,8 @@ function Under({ live, session, id }) {
   const own = session.principal === "admin" || session.workspace_id === id;
   const load = (signal) => (own ? ask(`/canvas/delegations${query({ status: "in_flight", workspace_id: id, limit: 6 })}`, { signal }) : Promise.resolve(null));
   const { data, error, reload } = useLoaded(load, [id]);
-  const soon = useSoon(reload, 3000);
-  useEffect(() => live.hear((event) => {
-    if (!event || (event.event.startsWith("DELEGATION_") && (event.workspace_id === id || event.payload.target_id === id))) soon();
-  }), [id]);
+  const concerns = (event) => !event || (event.event.startsWith("DELEGATION_") && (event.workspace_id === id || event.payload.target_id === id));
+  useNews(live, reload, { concerns, pause: 3_000 });
   if (!own) return html`<p class="quiet small">Its delegations are its own and the admin's to see.</p>`;
   if (error) return html`<p class="fault small">${error.message}</p>`;
   const all = `#/delegations${query({ workspace_id: id })}`;
