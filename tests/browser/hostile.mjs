@@ -63,6 +63,12 @@ describe("hostile text", () => {
       await seen("<script>window.hit=2</script>");
       await show(page, `/workspaces/${encodeURIComponent("<img src=x onerror=window.hit=11>")}`);
       await seen("No such workspace");
+      for (const broken of ["/workspaces/%E0%A4", "/workspaces/%"]) {
+        await show(page, broken);
+        await seen("No such workspace");
+        await show(page, "/workspaces");
+        await page.getByRole("heading", { name: "Inboxes" }).waitFor();
+      }
       await show(page, "/health");
       await page.getByRole("heading", { name: "Health" }).waitFor();
       assert.equal(await page.evaluate(() => window.hit), undefined);

@@ -63,11 +63,11 @@ describe("an inbox", () => {
     await show(page, `/workspaces/${desk.id}`);
     const composer = page.locator(".compose");
     await composer.getByRole("button", { name: "Delegate", exact: true }).click();
-    await composer.getByText("Choose whom it is handed to.").waitFor();
+    await composer.getByText("Choose a target.").waitFor();
     await composer.getByRole("combobox", { name: "To" }).fill("echo");
     await page.keyboard.press("Enter");
     await composer.getByRole("button", { name: "Delegate", exact: true }).click();
-    await composer.getByText("Say what is to be done.").waitFor();
+    await composer.getByText("Describe the task.").waitFor();
     await composer.getByText("More", { exact: true }).click();
     await composer.getByLabel("Priority").fill("101");
     await composer.getByLabel("Task").fill("worth keeping");

@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { describe, it, before, after } from "node:test";
-import { openTab, show, signIn } from "./rig.mjs";
+import { eventually, openTab, show, signIn } from "./rig.mjs";
 import { open } from "./organisation.mjs";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -21,6 +21,8 @@ async function complaints(page) {
   const grave = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
   return grave.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ html }) => html.slice(0, 160)).join(" | ")}`);
 }
+
+const tooWide = (page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
 
 describe("looks", () => {
   let organisation;
@@ -62,7 +64,7 @@ describe("looks", () => {
         await page.getByLabel("Token").waitFor();
         const look = async (name) => {
           found.push(...(await complaints(page)).map((text) => `${name}: ${text}`));
-          const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+          const wide = await tooWide(page);
           if (wide > 0) found.push(`${name}: ${wide} px too wide`);
           if (!folder) return;
           mkdirSync(folder, { recursive: true });
@@ -82,10 +84,27 @@ describe("looks", () => {
     }
   }
 
+  it("has room on 320 px, as a page does that is magnified fourfold", async () => {
+    const tab = await openTab(organisation.baton.base, { width: 320, height: 640 });
+    const { page } = tab;
+    const found = [];
+    await signIn(page);
+    for (const [name, place, reach] of views) {
+      await show(page, await place(organisation));
+      await reach(page, organisation);
+      const wide = await tooWide(page);
+      if (wide > 0) found.push(`${name}: ${wide} px too wide`);
+      await page.keyboard.press("Escape");
+    }
+    assert.deepEqual(found, []);
+    await tab.finish();
+  });
+
   it("is reached and used by keyboard alone", async () => {
     const tab = await openTab(organisation.baton.base);
     const { page } = tab;
     await page.goto("/");
+    await page.getByLabel("Token").waitFor();
     await page.keyboard.type("admin-token-of-the-check");
     await page.keyboard.press("Enter");
     await page.locator('.connection[data-state="live"]').waitFor();
@@ -105,10 +124,20 @@ describe("looks", () => {
     await page.keyboard.press("g");
     await page.keyboard.press("c");
     await page.locator("canvas").first().focus();
-    await page.keyboard.press("ArrowRight");
-    await page.locator(".inspector").waitFor();
+    const reached = async (before) => {
+      await page.keyboard.press("ArrowRight");
+      return eventually("another workspace", async () => {
+        const name = await page.locator(".inspector h2").textContent().catch(() => null);
+        return name !== before && name;
+      });
+    };
+    const first = await reached(null);
+    await reached(first);
+    await page.keyboard.press("Enter");
+    assert.equal(await page.evaluate(() => document.activeElement.localName), "h2");
     await page.keyboard.press("Escape");
     await page.locator(".inspector").waitFor({ state: "detached" });
+    assert.equal(await page.evaluate(() => document.activeElement.localName), "canvas");
     await tab.finish();
   });
 });

@@ -77,7 +77,9 @@ export class Baton {
     running.delete(this);
     const ended = once(this.#process, "exit");
     this.#process.kill(signal);
+    const late = setTimeout(() => this.#process.kill("SIGKILL"), PATIENCE);
     await ended;
+    clearTimeout(late);
   }
 
   end() {

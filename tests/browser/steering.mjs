@@ -30,7 +30,7 @@ describe("steering", () => {
     await signIn(page, desk.auth_token);
     await show(page, `/delegations/${desk.id}/${id}`);
     await page.getByRole("button", { name: "Cancel…" }).click();
-    await page.getByLabel("Reason, if you like").fill("not needed <b>any</b> more");
+    await page.getByLabel("Reason (optional)").fill("not needed <b>any</b> more");
     await page.getByRole("button", { name: "Cancel the delegation" }).click();
     await page.locator('.head[data-status="cancelled"]').waitFor();
     await page.getByText("not needed <b>any</b> more").first().waitFor();
@@ -54,12 +54,12 @@ describe("steering", () => {
     const tab = await openTab(baton.base);
     const { page } = tab;
     await signIn(page);
-    await show(page, "/delegations?status=queued&q=bulk");
+    await show(page, "/delegations?status=in_flight&q=bulk");
     await page.getByText("Looked through", { exact: false }).waitFor();
     await page.getByRole("button", { name: "Cancel all that match…" }).click();
     await page.getByText("60 in flight will end as cancelled").waitFor();
     const late = await baton.delegate(desk, nowhere, "bulk, but later");
-    await page.getByLabel("Reason, if you like").fill("the whole lot");
+    await page.getByLabel("Reason (optional)").fill("the whole lot");
     await page.getByRole("button", { name: "Cancel 60" }).click();
     await page.getByText("60 cancelled.").waitFor();
     await page.getByRole("dialog").getByRole("button", { name: "Close" }).last().click();
@@ -92,11 +92,12 @@ describe("steering", () => {
     await signIn(page);
     await show(page, `/delegations?workspace_id=${nowhere.id}&q=page`);
     await page.getByText("page 119").waitFor();
-    for (let count = 0; count < 20 && (await page.getByText("That is all").count()) === 0; count += 1) {
+    await eventually("the last page", async () => {
+      if ((await page.getByText("That is all").count()) > 0) return true;
       const more = page.getByRole("button", { name: /^(Older|Look further back)$/ });
-      if (await more.count()) await more.click();
-      await page.waitForTimeout(50);
-    }
+      if ((await more.count()) > 0) await more.click();
+      return false;
+    });
     const shown = await page.locator("tbody .what .mono").evaluateAll((cells) => cells.map((cell) => cell.title));
     assert.deepEqual(shown, [...ids].reverse());
     await page.locator("#search").fill(ids[3]);

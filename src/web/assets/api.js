@@ -63,3 +63,6 @@ export function query(members) {
   const kept = Object.entries(members).filter(([, value]) => value !== undefined && value !== null && value !== "");
   return kept.length ? `?${new URLSearchParams(kept)}` : "";
 }
+
+/** An idempotency key that nobody else has; also where the page did not come over TLS and there is no `randomUUID`. */
+export const minted = () => `canvas-${Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;

@@ -1,20 +1,21 @@
 // From a token to a view: signs in, follows what is live, and shows what the address names.
 
-import { html, render, useEffect, useRef, useState } from "./vendor.js";
+import { html, render, useEffect, useLayoutEffect, useRef, useState } from "./vendor.js";
 import { Canvas } from "./canvas/view.js";
 import { Delegation } from "./delegation.js";
 import { Delegations } from "./delegations.js";
 import { Health } from "./health.js";
 import { Live } from "./live.js";
-import { Age, Dialog, Failure, Guarded, Loading, useLive } from "./parts.js";
-import { SignIn, end, resume } from "./session.js";
+import { Dialog, Failure, Guarded, Loading, useLive, useSeconds } from "./parts.js";
+import { SignIn, codeHere, end, keep, kept, resume } from "./session.js";
+import { span } from "./words.js";
 import { Workspace, Workspaces } from "./workspace.js";
 
 const EXPIRED = "The server does not take this token any more. Sign in again.";
 
 /** The views: what an address behind `#` looks like, and what it shows. */
 const VIEWS = [
-  { path: /^\/?$/, name: "canvas", title: "Canvas", view: Canvas },
+  { path: /^\/$/, name: "canvas", title: "Canvas", view: Canvas },
   { path: /^\/delegations$/, name: "delegations", title: "Delegations", view: Delegations },
   { path: /^\/delegations\/([^/]+)\/(.+)$/, name: "delegations", title: "Delegation", view: Delegation, members: ["caller", "id"] },
   { path: /^\/workspaces$/, name: "workspaces", title: "Inboxes", view: Workspaces },
@@ -40,14 +41,15 @@ function decoded(text) {
 
 /** What the address says: the view, its members, and what stands behind `?`. */
 function place() {
-  const [path, search = ""] = location.hash.slice(1).split("?");
+  const [told, search = ""] = location.hash.slice(1).split("?");
+  const path = told || "/";
   for (const view of VIEWS) {
     const found = view.path.exec(path);
     if (!found) continue;
     const named = (view.members ?? []).map((member, index) => [member, decoded(found[index + 1])]);
-    return { ...view, params: Object.fromEntries(named), search: new URLSearchParams(search) };
+    return { ...view, path, params: Object.fromEntries(named), search: new URLSearchParams(search) };
   }
-  return { ...VIEWS[0], params: {}, search: new URLSearchParams() };
+  return { ...VIEWS[0], path, params: {}, search: new URLSearchParams() };
 }
 
 function usePlace() {
@@ -73,11 +75,17 @@ function App() {
     setAway(null);
     resume(whenRefused).then(setSession, (error) => {
       if (error.status === undefined) return setAway(error);
-      setNote(error.status === 401 ? "This link was used before, or is too old. Sign in with a token." : error.message);
+      setNote(error.note ?? (error.status === 401 ? EXPIRED : `${error.message}.`));
       setSession(null);
     });
   };
-  useEffect(open, []);
+  useEffect(() => {
+    open();
+    // A link with a code that is pasted into this tab signs in anew.
+    const pasted = () => codeHere() && location.reload();
+    addEventListener("hashchange", pasted);
+    return () => removeEventListener("hashchange", pasted);
+  }, []);
   if (away) return html`<main class="page"><${Failure} error=${away} again=${open} /></main>`;
   if (session === undefined) return html`<main class="page"><${Loading} what="the page" /></main>`;
   if (session === null) return html`<${SignIn} note=${note} whenRefused=${whenRefused} onSession=${setSession} />`;
@@ -92,7 +100,7 @@ function App() {
 function Shell({ session, leave }) {
   const [live] = useState(() => new Live(session.workspace_id));
   const where = usePlace();
-  const main = useRef(null);
+  const main = useArrival(where.path);
   const isAdmin = session.principal === "admin";
   const [help, setHelp] = useState(false);
   useEffect(() => {
@@ -113,12 +121,27 @@ function Shell({ session, leave }) {
       <${Connection} live=${live} />
       <${Menu} session=${session} leave=${leave} help=${() => setHelp(true)} />
     </header>
-    <main id="main" class=${`view view-${where.name}`} tabindex="-1" ref=${main}>
-      <${Guarded} key=${location.hash.split("?")[0]}>
+    <main id="main" class=${`view view-${where.name}`} aria-label=${where.title} tabindex="-1" ref=${main}>
+      <${Guarded} key=${where.path}>
         <${View} live=${live} session=${session} search=${where.search} ...${where.params} />
       <//>
     </main>
     ${help && html`<${Shortcuts} onClose=${() => setHelp(false)} links=${shown} />`}`;
+}
+
+/** The keyboard goes on at the title of the view that a link led to, or before it as long as there is none. */
+function useArrival(path) {
+  const main = useRef(null);
+  const shown = useRef(path);
+  useLayoutEffect(() => {
+    if (shown.current === path) return;
+    shown.current = path;
+    const title = main.current.querySelector("h1");
+    title?.setAttribute("tabindex", "-1");
+    (title ?? main.current).focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }, [path]);
+  return main;
 }
 
 const Forbidden = () => html`<div class="page"><${Failure} error=${new Error("Only the admin sees this. Sign in with the admin's token")} /></div>`;
@@ -128,17 +151,24 @@ function Connection({ live }) {
   const lost = live.connection === "lost";
   const text = { live: "Live", connecting: "Connecting…", lost: "Connection lost" }[live.connection];
   return html`
-    <p class="connection" data-state=${live.connection} role="status" title=${lost ? "What is shown is how it stood when the connection was lost" : "Every change is shown as it is committed"}>
-      <i aria-hidden="true"></i><span>${text}${lost && html`<span class="quiet"> · tried again <${Age} at=${new Date(live.tryAt).toISOString()} until /></span>`}</span>
+    <p class="connection" data-state=${live.connection} title=${lost ? "What is shown is how it stood when the connection was lost" : "Every change is shown as it is committed"}>
+      <i aria-hidden="true"></i><span class="state" role="status">${text}</span>${lost && html`<${Countdown} until=${live.tryAt} />`}
     </p>`;
+}
+
+/** Not for the ear: it would be read out every second. `until` is by the browser's own clock. */
+function Countdown({ until }) {
+  useSeconds();
+  const rest = until - Date.now();
+  return html`<span class="quiet" aria-hidden="true">· retrying ${rest > 0 ? `in ${span(rest)}` : "now"}</span>`;
 }
 
 const THEMES = { auto: "As the system", light: "Light", dark: "Dark" };
 
 function Menu({ session, leave, help }) {
-  const [theme, setTheme] = useState(() => localStorage.getItem("baton.theme") ?? "auto");
+  const [theme, setTheme] = useState(() => kept("localStorage", "baton.theme") ?? "auto");
   useEffect(() => {
-    localStorage.setItem("baton.theme", theme);
+    keep("localStorage", "baton.theme", theme);
     if (theme === "auto") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
     dispatchEvent(new Event("themechange"));

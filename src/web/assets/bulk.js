@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { asked } from "./listing.js";
-import { Dialog, Failure, Loading } from "./parts.js";
+import { Dialog, Failure, address } from "./parts.js";
 import { html, useEffect, useRef, useState } from "./vendor.js";
 import { STATUSES, number, plural, short } from "./words.js";
 
@@ -16,13 +16,13 @@ const WORDS = {
     title: "Cancel delegations", verb: "Cancel", doing: "Cancelling", done: "cancelled",
     will: (count) => `${count} in flight will end as cancelled. Their callers are told, and so is each target that works on one; what it may still answer is kept as a late result.`,
     not: "Ended ones are not touched.",
-    none: "None of these is in flight: there is nothing to cancel.",
+    none: "There is nothing to cancel: none of these is in flight.",
   },
   retry: {
     title: "Retry delegations", verb: "Retry", doing: "Retrying", done: "begun again",
     will: (count) => `${count} that ended will begin again: each as a new delegation of the same task to the same target. The old ones stay as they are.`,
-    not: "Those in flight are not touched, and those retried here before are not begun a second time.",
-    none: "None of these has ended, or their targets are not known: there is nothing to retry.",
+    not: "Those in flight are not touched, and those already retried from here are not retried again.",
+    none: "There is nothing to retry: these are in flight, were already retried from here, or have an unknown target.",
   },
 };
 
@@ -51,6 +51,7 @@ function inWords(filter, live) {
 export function Bulk({ live, session, filter, act, chosen, onClose }) {
   const words = WORDS[act];
   const [stage, setStage] = useState({ name: "counting" });
+  const [stopping, setStopping] = useState(false);
   const reason = useRef("");
   const isStopped = useRef(false);
   const parts = useRef(scopes(chosen, meant(filter, act))).current;
@@ -95,18 +96,20 @@ export function Bulk({ live, session, filter, act, chosen, onClose }) {
       tell("stopped", error);
     }
   };
+  // While it runs, Escape and the like only stop it: what came of it is still to be told.
   const close = () => {
     isStopped.current = true;
+    if (stage.name === "running") return setStopping(true);
     onClose(["running", "stopped", "finished"].includes(stage.name));
   };
   const isCallers = session.principal !== "admin";
   return html`
     <${Dialog} title=${words.title} onClose=${close}>
       <div class="bulk">
-        ${stage.name === "counting" && html`<${Loading} what="how many that are" />`}
+        ${stage.name === "counting" && html`<p class="loading" role="status"><i class="spinner" aria-hidden="true"></i>Counting…</p>`}
         ${stage.name === "uncounted" && html`<${Failure} error=${stage.error} again=${count} />`}
-        ${stage.name === "asking" && html`<${Asking} ...${{ words, act, chosen, isCallers, stage, reason, run, close }} scope=${chosen ? `Of ${plural(chosen.length, "chosen delegation")}.` : inWords(meant(filter, act), live)} />`}
-        ${stage.name === "running" && html`<${Running} words=${words} stage=${stage} stop=${() => { isStopped.current = true; }} />`}
+        ${stage.name === "asking" && html`<${Asking} ...${{ words, act, chosen, isCallers, stage, reason, run, close }} scope=${chosen ? `Of ${plural(chosen.length, "selected delegation")}.` : inWords(meant(filter, act), live)} />`}
+        ${stage.name === "running" && html`<${Running} words=${words} stage=${stage} stopping=${stopping} stop=${close} />`}
         ${(stage.name === "finished" || stage.name === "stopped") && html`<${Report} words=${words} stage=${stage} close=${close} />`}
       </div>
     <//>`;
@@ -141,25 +144,24 @@ function Asking({ words, act, chosen, isCallers, stage, reason, run, close, scop
     <form onSubmit=${submit}>
       <p class="quiet">${scope}</p>
       <p><strong>${words.will(amount)}</strong></p>
-      <p>${words.not}${isCallers && " Only those that this workspace called are meant."}${!chosen && " Nothing that is accepted from now on is touched."}</p>
+      <p>${words.not}${isCallers && " Only delegations this workspace sent are included."}${!chosen && " Anything accepted from now on is left alone."}</p>
       ${act === "cancel" && html`
-        <div class="field"><label for="bulk-reason">Reason, if you like</label>
+        <div class="field"><label for="bulk-reason">Reason (optional)</label>
           <input id="bulk-reason" ref=${first} maxlength="500" autocomplete="off" placeholder="Shown to the callers" onInput=${(event) => { reason.current = event.target.value; }} /></div>`}
-      <div class="row end"><button type="button" onClick=${close}>Leave it</button>
+      <div class="row end"><button type="button" onClick=${close}>Not now</button>
         <button class=${act === "cancel" ? "danger" : "primary"} ref=${act === "cancel" ? undefined : first}>${words.verb} ${amount.toLowerCase()}</button></div>
     </form>`;
 }
 
-function Running({ words, stage, stop }) {
+function Running({ words, stage, stopping, stop }) {
   const button = useRef(null);
-  const [stopping, setStopping] = useState(false);
   useEffect(() => button.current.focus(), []);
   const passed = stage.done + stage.refusedCount;
   const of = stage.more ? `more than ${number(stage.matched)}` : number(stage.matched);
   return html`
-    <p role="status">${stopping ? "Stopping after this step" : words.doing}: ${number(passed)} of ${of}…</p>
+    <p role="status">${stopping ? "Stopping after this batch" : words.doing}: ${number(passed)} of ${of}…</p>
     <progress aria-label=${words.doing} max=${stage.matched} value=${stage.more && passed >= stage.matched ? undefined : passed}></progress>
-    <div class="row end"><button ref=${button} onClick=${() => { setStopping(true); stop(); }}>Stop</button></div>`;
+    <div class="row end"><button ref=${button} onClick=${stop}>Stop</button></div>`;
 }
 
 function Report({ words, stage, close }) {
@@ -169,14 +171,14 @@ function Report({ words, stage, close }) {
   return html`
     <div role="status">
       <p><strong>${number(stage.done)} ${words.done}${stage.refusedCount > 0 && `, ${number(stage.refusedCount)} refused`}.</strong></p>
-      ${stage.name === "stopped" && html`<p>Stopped with ${stage.more ? "at least " : ""}${number(left)} left as they were.</p>`}
+      ${stage.name === "stopped" && html`<p>Stopped; ${stage.more ? "at least " : ""}${number(left)} left as they were.</p>`}
       ${stage.error && html`<p class="fault">${stage.error.message}.</p>`}
-      ${stage.name === "finished" && left > 0 && html`<p class="quiet">${plural(left, "other")} moved on by themselves meanwhile.</p>`}
+      ${stage.name === "finished" && left > 0 && html`<p class="quiet">${plural(left, "other")} changed by ${left === 1 ? "itself" : "themselves"} in the meantime.</p>`}
     </div>
     ${stage.refused.length > 0 && html`
       <h3>Refused, and why</h3>
       <ul class="refused" tabindex="0" aria-label="Refused">
-        ${stage.refused.map(({ caller_id, delegation_id, error }) => html`<li key=${`${caller_id}/${delegation_id}`}><a class="mono" href=${`#/delegations/${encodeURIComponent(caller_id)}/${encodeURIComponent(delegation_id)}`} title=${delegation_id}>${short(delegation_id)}</a> ${error}</li>`)}
+        ${stage.refused.map(({ caller_id, delegation_id, error }) => html`<li key=${`${caller_id}/${delegation_id}`}><a class="mono" href=${address(caller_id, delegation_id)} title=${delegation_id}>${short(delegation_id)}</a> ${error}</li>`)}
       </ul>
       ${stage.refusedCount > stage.refused.length && html`<p class="quiet">And ${number(stage.refusedCount - stage.refused.length)} more.</p>`}`}
     <div class="row end"><button class="primary" ref=${button} onClick=${close}>Close</button></div>`;

@@ -1,21 +1,21 @@
 // To delegate: a target, a task, and what follows of it.
 
-import { ask } from "./api.js";
-import { Doing, Name, Status, useLive } from "./parts.js";
+import { ask, minted } from "./api.js";
+import { Doing, Name, Status, address, useLive } from "./parts.js";
 import { html, useEffect, useMemo, useRef, useState } from "./vendor.js";
-import { ENDINGS, isEnded, isPresent, plural, presence, standing } from "./words.js";
+import { ENDINGS, cut, isEnded, isPresent, plural, presence, standing } from "./words.js";
 
 /** How many choices are shown at once; more are found by their name. */
 const CHOICES = 60;
 /** How many of those that were sent from here stay in sight. */
 const FOLLOWED = 6;
 
-const DEADLINES = [["", "As the server does (6 h unless it says otherwise)"], ["300", "5 minutes"], ["3600", "1 hour"], ["21600", "6 hours"], ["86400", "1 day"], ["604800", "1 week"], ["custom", "Another one…"]];
+const DEADLINES = [["", "Server default (6 h unless configured)"], ["300", "5 minutes"], ["3600", "1 hour"], ["21600", "6 hours"], ["86400", "1 day"], ["604800", "1 week"], ["custom", "Custom…"]];
 const UNITS = [["60", "minutes"], ["3600", "hours"], ["86400", "days"]];
 const REDELIVERIES = [
-  ["", "Again only if the target drops repetitions"],
-  ["never", "Never again; it ends as failed instead"],
-  ["always", "Always again; the target may do it twice"],
+  ["", "Send again only if the target ignores repeats"],
+  ["never", "Never send again; it ends as failed instead"],
+  ["always", "Always send again; the target may do it twice"],
 ];
 const FIELDS = ["target_id", "task", "deadline_seconds", "priority", "redelivery"];
 const BLANK = { target: null, task: "", deadline: "", amount: "30", unit: "60", priority: "", redelivery: "" };
@@ -67,7 +67,7 @@ export function Compose({ live, session, caller, target }) {
     <div class="compose" ref=${form} onKeyDown=${hurry}>
       ${!caller && !own && html`<${Picker} live=${live} label="From" fault=${at("from")} value=${from} change=${(id) => { setFrom(id); change({}); }} fits=${(id) => id !== draft.target && (!draft.target || live.related(id, draft.target))} />`}
       <${Picker} live=${live} label="To" fault=${at("target_id")} value=${draft.target} change=${(id) => change({ target: id })} fits=${(id) => id !== from && (!from || live.related(from, id))} />
-      <${Field} label="Task" fault=${at("task")} of=${(names) => html`<textarea ...${names} rows="4" value=${draft.task} placeholder="What is to be done, in words for the agent" onInput=${(event) => change({ task: event.target.value })} />`} />
+      <${Field} label="Task" fault=${at("task")} of=${(names) => html`<textarea ...${names} rows="4" value=${draft.task} placeholder="What should be done, in words for the agent" onInput=${(event) => change({ task: event.target.value })} />`} />
       <${More} draft=${draft} change=${change} at=${at} />
       <div class="row spread">
         <${Doing} kind="primary" label="Delegate" doing="Handing over…" act=${send} />
@@ -96,13 +96,10 @@ function useKey() {
   };
 }
 
-/** Chance enough for a key, also where the page did not come over TLS and there is no `randomUUID`. */
-const minted = () => `canvas-${[...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-
 function missed(from, draft) {
   if (!from) return { field: "from", text: "Choose who delegates." };
-  if (!draft.target) return { field: "target_id", text: "Choose whom it is handed to." };
-  if (!draft.task.trim()) return { field: "task", text: "Say what is to be done." };
+  if (!draft.target) return { field: "target_id", text: "Choose a target." };
+  if (!draft.task.trim()) return { field: "task", text: "Describe the task." };
   return null;
 }
 
@@ -121,7 +118,7 @@ function explained(error) {
   if (FIELDS.includes(body?.field)) return { field: body.field, text: `${error.message}.` };
   if (status === 404 || status === 403) return { field: "target_id", text: `${error.message}.` };
   const again = retryAfter ? `Try again in ${plural(retryAfter, "second")}` : "Try again";
-  return { text: `${error.message}. ${again}: it begins nothing twice, and what you wrote stays here.` };
+  return { text: `${error.message}. ${again}: nothing is begun twice, and what you wrote stays here.` };
 }
 
 /* Fields */
@@ -160,9 +157,9 @@ function More({ draft, change, at }) {
             <input type="number" min="1" aria-label="Deadline: how many" value=${draft.amount} onInput=${(event) => change({ amount: event.target.value })} />
             <${Choice} names=${{ "aria-label": "Deadline: of what" }} options=${UNITS} value=${draft.unit} change=${(unit) => change({ unit })} />
           </div>`}`} />
-        <${Field} label="Priority" hint="0 to 100; higher goes first, 50 unless said." fault=${at("priority")} of=${(names) => html`
+        <${Field} label="Priority" hint="0 to 100; higher goes first. The default is 50." fault=${at("priority")} of=${(names) => html`
           <input ...${names} type="number" min="0" max="100" placeholder="50" value=${draft.priority} onInput=${(event) => change({ priority: event.target.value })} />`} />
-        <${Field} label="If the answer is lost on its way" fault=${at("redelivery")} of=${(names) => html`
+        <${Field} label="If the answer is lost on the way" fault=${at("redelivery")} of=${(names) => html`
           <${Choice} names=${names} options=${REDELIVERIES} value=${draft.redelivery} change=${(redelivery) => change({ redelivery })} />`} />
       </div>
     </details>`;
@@ -194,7 +191,7 @@ function Picker({ live, label, value, change, fits, fault }) {
     event.stopPropagation();
   };
   const chosen = value ? live.workspaces.get(value) : null;
-  const hint = chosen && !open && !isPresent(chosen.status) ? `It is ${presence(chosen.status)}: the task waits until it is there.` : null;
+  const hint = chosen && !open && !isPresent(chosen.status) ? `It is ${presence(chosen.status)}: the task waits until it is back.` : null;
   return html`
     <${Field} label=${label} fault=${fault} hint=${hint} of=${(names) => html`
       <div class="picker">
@@ -205,8 +202,8 @@ function Picker({ live, label, value, change, fits, fault }) {
           onClick=${() => open || setText("")} onInput=${(event) => { setText(event.target.value); setAt(0); }} onKeyDown=${press} onBlur=${() => setText(null)} />
         <ul id=${list} role="listbox" aria-label=${label} hidden=${!open}>
           ${shown.map((workspace, index) => html`<${Option} key=${workspace.id} id=${`${list}-${index}`} workspace=${workspace} active=${index === active} take=${take} />`)}
-          ${open && found.length === 0 && html`<li role="option" aria-disabled="true" aria-selected="false" class="quiet">${text ? "No such workspace that it may hand work to." : "There is nobody that it may hand work to: only workspaces with the same parent, or above and below."}</li>`}
-          ${found.length > shown.length && html`<li role="option" aria-disabled="true" aria-selected="false" class="quiet">${plural(found.length - shown.length, "more", "more")}: type a part of the name.</li>`}
+          ${open && found.length === 0 && html`<li role="option" aria-disabled="true" aria-selected="false" class="quiet">${text ? "No workspace it may delegate to matches." : "There is nobody it may delegate to: that is only workspaces with the same parent, and those above and below."}</li>`}
+          ${found.length > shown.length && html`<li role="option" aria-disabled="true" aria-selected="false" class="quiet">${plural(found.length - shown.length, "more", "more")}: type part of the name.</li>`}
         </ul>
       </div>`} />`;
 }
@@ -244,10 +241,10 @@ function Followed({ live, one }) {
     <li>
       <div class="row spread">
         <${Status} status=${line.status} />
-        <a class="small" href=${`#/delegations/${encodeURIComponent(one.caller)}/${encodeURIComponent(one.id)}`}>Open it</a>
+        <a class="small" href=${address(one.caller, one.id)}>Open it</a>
       </div>
-      <p class="followed-task"><${Name} live=${live} id=${one.target} link=${false} />: ${one.task.slice(0, 160)}</p>
-      ${why && html`<p class=${line.status === "failed" ? "fault small" : "quiet small"}>${why.slice(0, 240)}</p>`}
+      <p class="followed-task"><${Name} live=${live} id=${one.target} link=${false} />: ${cut(one.task, 160)}</p>
+      ${why && html`<p class=${line.status === "failed" ? "fault small" : "quiet small"}>${cut(why, 240)}</p>`}
     </li>`;
 }
 

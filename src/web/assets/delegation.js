@@ -94,7 +94,7 @@ const Party = ({ live, id, name }) => (live.name(id) || !name
 
 function Progress({ progress: { percent } }) {
   if (percent === undefined || percent === null) return null;
-  return html`<progress aria-label="How far the work is" max="100" value=${percent}>${percent} %</progress>`;
+  return html`<progress aria-label="How far the work is" max="100" value=${percent}>${percent}%</progress>`;
 }
 
 const Missing = ({ id }) => html`

@@ -3,9 +3,9 @@
 import { Bulk } from "./bulk.js";
 import { Filters } from "./filters.js";
 import { Listing, NEWER_COUNTED, asked, keyOf, wanted } from "./listing.js";
-import { Age, Empty, Failure, Loading, Name, Status } from "./parts.js";
+import { Age, Empty, Failure, Loading, Name, Status, address } from "./parts.js";
 import { html, useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from "./vendor.js";
-import { ENDED, LIVE, isEnded, number, plural, short, standing } from "./words.js";
+import { ENDED, LIVE, cut, isEnded, number, plural, short, standing } from "./words.js";
 
 /** The listing of what is wanted; until its first page is here, the one before. */
 function useListing(live, filter) {
@@ -87,7 +87,7 @@ function Found({ live, listing, filter, arriving, naming, chosen, choose, setBul
           ${lines.map((line) => html`<${Row} key=${keyOf(line)} at=${keyOf(line)} isChosen=${chosen.has(keyOf(line))} ...${{ live, listing, naming, choose }} />`)}
         </tbody>
       </table>`}
-    <${More} listing=${listing} filter=${filter} count=${lines.length} />`;
+    <${More} listing=${listing} filter=${filter} arriving=${arriving} count=${lines.length} />`;
 }
 
 /** Keeps the rows where they are on the screen when others above them come or go. */
@@ -104,7 +104,7 @@ function useHeld(body, first) {
 function All({ lines, chosen, choose }) {
   const count = lines.reduce((sum, line) => sum + chosen.has(keyOf(line)), 0);
   const all = count > 0 && count === lines.length;
-  return html`<input type="checkbox" aria-label="Choose all that are shown" checked=${all} indeterminate=${count > 0 && !all} onChange=${() => choose(lines, !all)} />`;
+  return html`<input type="checkbox" aria-label="Select all shown" checked=${all} indeterminate=${count > 0 && !all} onChange=${() => choose(lines, !all)} />`;
 }
 
 /** A line that always has the same height, so that what comes and goes in it moves no row. */
@@ -113,9 +113,9 @@ function Tools({ listing, filter, chosen, choose, setBulk, lines }) {
   const { size } = chosen;
   const may = (statuses) => filter.words.length === 0 || statuses.some((status) => filter.statuses.has(status));
   const ofThese = html`
-    <strong class="number">${number(size)} chosen</strong>
+    <strong class="number">${number(size)} selected</strong>
     <button class="danger" onClick=${open("cancel", true)}>Cancel…</button><button onClick=${open("retry", true)}>Retry…</button>
-    <button class="plain" onClick=${() => choose([...chosen.values()], false)}>Choose none</button>`;
+    <button class="plain" onClick=${() => choose([...chosen.values()], false)}>Clear selection</button>`;
   const ofAll = lines.length > 0 && html`
     ${may(LIVE) && html`<button onClick=${open("cancel")}>Cancel all that match…</button>`}
     ${may(ENDED) && html`<button onClick=${open("retry")}>Retry all that match…</button>`}`;
@@ -150,10 +150,10 @@ function Line({ live, line, isChosen, choose, isStray }) {
   const ended = isEnded(line.status);
   const task = line.task_preview || "(no task)";
   return html`
-    <tr class=${`${isStray ? "stray" : ""} ${isChosen ? "chosen" : ""}`} data-status=${line.status} title=${isStray ? "Matches no more; it goes when the list is read anew" : undefined}>
-      <td class="pick"><input type="checkbox" aria-label=${`Choose: ${task.slice(0, 60)}`} checked=${isChosen} onChange=${() => choose([line], !isChosen)} /></td>
+    <tr class=${`${isStray ? "stray" : ""} ${isChosen ? "chosen" : ""}`} data-status=${line.status} title=${isStray ? "No longer matches; gone at the next reload" : undefined}>
+      <td class="pick"><input type="checkbox" aria-label=${`Select: ${cut(task, 60)}`} checked=${isChosen} onChange=${() => choose([line], !isChosen)} /></td>
       <td class="is"><${Status} status=${line.status} /></td>
-      <td class="what"><a href=${`#/delegations/${encodeURIComponent(line.caller_id)}/${encodeURIComponent(line.delegation_id)}`} title=${task}>${task}</a><span class="quiet mono" title=${line.delegation_id}>${short(line.delegation_id)}${line.retry_of && " · a retry"}</span></td>
+      <td class="what"><a href=${address(line.caller_id, line.delegation_id)} title=${task}>${task}</a><span class="quiet mono" title=${line.delegation_id}>${short(line.delegation_id)}${line.retry_of && " · a retry"}</span></td>
       <td class="who"><span><${Name} live=${live} id=${line.caller_id} /></span><span><span class="quiet" aria-hidden="true">→ </span><span class="hidden-text">to </span><${Name} live=${live} id=${line.target_id} /></span></td>
       <td class="why"><span title=${why}>${why || "—"}</span>${next && html`<span class="quiet">${next} <${Age} at=${at} until /></span>`}</td>
       <td class="age" data-label="Age"><${Age} at=${line.created_at} /></td>
@@ -162,7 +162,7 @@ function Line({ live, line, isChosen, choose, isStray }) {
     </tr>`;
 }
 
-function More({ listing, filter, count }) {
+function More({ listing, filter, arriving, count }) {
   const end = useRef(null);
   const press = async () => {
     if (listing.busy) return;
@@ -170,7 +170,7 @@ function More({ listing, filter, count }) {
     // The button is gone with the last page: the keyboard stays here.
     if (listing.next === null) end.current?.focus();
   };
-  const found = filter.q && html`<p class="quiet">Looked through ${listing.next === null ? "all" : "the newest"} ${number(listing.searched)}: ${plural(count, "match", "matches")}${listing.cut && " of them shown"}.</p>`;
+  const found = filter.q && !arriving && html`<p class="quiet">Looked through ${listing.next === null ? "all" : "the newest"} ${number(listing.searched)}: ${plural(count, "match", "matches")}${listing.cut && " of them shown"}.</p>`;
   const text = listing.sparse && filter.q ? "Look further back" : "Older";
   return html`
     <div class="more">
@@ -183,5 +183,5 @@ function More({ listing, filter, count }) {
 }
 
 const Nothing = ({ filter }) => (filter.words.length || filter.workspace || filter.q
-  ? html`<${Empty} title="No delegation matches"><p>Choose fewer statuses, another workspace, or search for less.</p><a class="button" href="#/delegations">Show all</a><//>`
-  : html`<${Empty} title="No delegations yet"><p>Hand out the first one from a workspace's inbox, or over the API.</p><div class="row"><a class="button" href="#/workspaces">To the inboxes</a><a class="button" href="/docs">The API</a></div><//>`);
+  ? html`<${Empty} title="No delegation matches"><p>Remove a filter, or search for something shorter.</p><a class="button" href="#/delegations">Show all</a><//>`
+  : html`<${Empty} title="No delegations yet"><p>Send the first one from a workspace's inbox, or over the API.</p><div class="row"><a class="button" href="#/workspaces">To the inboxes</a><a class="button" href="/docs">The API</a></div><//>`);

@@ -2,7 +2,7 @@
 
 import { ask, query } from "./api.js";
 import { Chart, extent } from "./charts.js";
-import { Age, Dialog, Doing, Empty, Failure, Loading, Name, Time, useLoaded, useNews, useSeconds } from "./parts.js";
+import { Age, Dialog, Doing, Empty, Failure, Loading, Name, Time, address, useLoaded, useNews, useSeconds } from "./parts.js";
 import { html, useEffect, useRef, useState } from "./vendor.js";
 import { FAILURES, LIVE, STATUSES, WAITS, number, plural, span } from "./words.js";
 
@@ -21,7 +21,7 @@ export function Health({ live }) {
         <h1>Health</h1>
         <${Collected} told=${told} />
       </header>
-      ${error && html`<p class="fault" role="alert">What is shown is how it was at <${Time} at=${told.now} />: ${error.message}. It is asked again every 10 s.</p>`}
+      ${error && html`<p class="fault" role="alert">What is shown is how it was at <${Time} at=${told.now} />: ${error.message}. It is asked for again every 10 s.</p>`}
       <${Figures} told=${told} />
       <${Charts} told=${told} />
       <${Lines} live=${live} lines=${told.lines} again=${again} />
@@ -72,7 +72,7 @@ const isColumn = Array.isArray;
 function Collected({ told }) {
   const { at } = told.samples;
   if (at.length >= KEPT) return html`<p class="quiet small">The last hour of node <span class="mono">${told.node}</span></p>`;
-  return html`<p class="quiet small">Node <span class="mono">${told.node}</span> collects since <${Time} at=${told.started_at} />; an hour is kept.</p>`;
+  return html`<p class="quiet small">Node <span class="mono">${told.node}</span> has collected since <${Time} at=${told.started_at} />; an hour is kept.</p>`;
 }
 
 /* Figures */
@@ -109,7 +109,7 @@ const Figure = ({ name, value, note, children }) => html`
 /** A share in per cent that is 100 only when it is all of it. */
 function share(part, whole) {
   const percent = (part / whole) * 100;
-  return `${part === whole ? 100 : Math.min(99.9, percent).toFixed(1)} %`;
+  return `${part === whole ? 100 : Math.min(99.9, percent).toFixed(1)}%`;
 }
 
 function Invariants({ told }) {
@@ -120,7 +120,7 @@ function Invariants({ told }) {
     <li class="card figure">
       <span class="small quiet">Invariants</span>
       <strong class="badge" data-good=${told ? sound : undefined}>${sound ? "✓ " : ""}${words}</strong>
-      <span class="small quiet">${told ? html`newest ${count(told.checked)}, <${Age} at=${told.at} /> ago · ` : "the database cannot be asked · "}<button class="plain small" onClick=${() => setOpen(true)}>${sound || !told ? "Check all" : "Show them"}</button></span>
+      <span class="small quiet">${told ? html`newest ${count(told.checked)}, <${Age} at=${told.at} /> ago · ` : "the database does not answer · "}<button class="plain small" onClick=${() => setOpen(true)}>${sound || !told ? "Check all" : "Show them"}</button></span>
       ${open && html`<${Audit} onClose=${() => setOpen(false)} />`}
     </li>`;
 }
@@ -132,7 +132,7 @@ function Audit({ onClose }) {
   return html`
     <${Dialog} title="Invariants" onClose=${onClose}>
       <p class="quiet small">What Baton promises of every delegation: one ending, one result row, its reply, and an end to every wait.</p>
-      ${loading && html`<${Loading} what="the check; it reads up to 100,000 delegations" />`}
+      ${loading && html`<p class="loading" role="status"><i class="spinner" aria-hidden="true"></i>Checking up to 100,000 delegations…</p>`}
       ${!loading && error && html`<${Failure} error=${error} again=${reload} />`}
       ${!loading && data && html`<${Violations} found=${data} />`}
       ${!loading && data?.next != null && html`<div><button onClick=${() => setAfter(data.next)}>Check the next ones</button></div>`}
@@ -147,7 +147,7 @@ function Violations({ found }) {
     <ul class="violations">
       ${violations.map((one) => html`
         <li>
-          <a class="mono" href=${`#/delegations/${encodeURIComponent(one.caller_id)}/${encodeURIComponent(one.delegation_id)}`}>${one.delegation_id}</a>
+          <a class="mono" href=${address(one.caller_id, one.delegation_id)}>${one.delegation_id}</a>
           <span>${one.rule}</span><span class="quiet small">found: ${String(one.found)}</span>
         </li>`)}
     </ul>`;
@@ -163,7 +163,7 @@ function Charts({ told }) {
   const perSecond = (name, colour, column) => ({ name, colour, values: samples[column].map((value) => (value * 1000) / step) });
   const half = (column, colour, name = "p50") => plain(name, colour, `${column}_p50`, true);
   const most = (column, colour, name = "p99") => plain(name, colour, `${column}_p99`);
-  if (at.length === 0) return html`<div class="card"><${Empty} title="No figures yet"><p>The first ones are there ${span(step)} after the start; they are shown as they come.</p><//></div>`;
+  if (at.length === 0) return html`<div class="card"><${Empty} title="No figures yet"><p>The first samples appear ${span(step)} after start.</p><//></div>`;
   const chart = (title, lines, format, more) => html`<${Chart} key=${title} title=${title} note=${note} at=${at} lines=${lines} format=${format} ...${more} />`;
   return html`
     <section class="charts" aria-labelledby="charts">
@@ -222,19 +222,19 @@ function Classes({ samples }) {
 
 const BREAKERS = {
   closed: { word: "Takes calls", good: true },
-  half_open: { word: "Probing: one call finds out", good: undefined },
-  open: { word: "Only probed", good: false },
+  half_open: { word: "Probing with one call", good: undefined },
+  open: { word: "Probed only", good: false },
 };
 
 function Lines({ live, lines, again }) {
   useNames(live);
   return html`
     <section class="card">
-      <h2>Lines before targets</h2>
+      <h2>Queues for targets</h2>
       ${lines.length === 0
-    ? html`<p class="quiet">Nobody waits for a target on this node, and every target can be called.</p>`
+    ? html`<p class="quiet">Nothing waits for a target on this node, and every target can be called.</p>`
     : html`<div class="scroll"><table class="table cards">
-        <caption class="hidden-text">Targets that somebody waits for, or that cannot be called, the longest line first</caption>
+        <caption class="hidden-text">Targets that delegations wait for, or that cannot be called, the longest queue first</caption>
         <thead><tr><th scope="col">Target</th><th scope="col">State</th><th scope="col" class="right">Waiting</th><th scope="col" class="right">Working</th><th scope="col">Next try</th><th scope="col"><span class="hidden-text">What to do</span></th></tr></thead>
         <tbody>${lines.map((line) => html`<${Line} key=${line.workspace_id} live=${live} line=${line} again=${again} />`)}</tbody>
       </table></div>`}
@@ -264,7 +264,7 @@ function Line({ live, line, again }) {
       <td data-label="Waiting" class="right">${number(line.waiting)}</td>
       <td data-label="Working" class="right">${number(line.working)}${line.limit > 0 && html`<span class="quiet"> of ${number(line.limit)}</span>`}</td>
       <td data-label="Next try">${line.next_attempt_at ? html`<${Age} at=${line.next_attempt_at} until />` : html`<span class="quiet">when there is room</span>`}</td>
-      <td class="right"><${Doing} label="Try now" doing="Trying…" act=${reset} /><span class="small quiet" role="status">${tried && " its troubles are forgotten; it is called at once"}</span></td>
+      <td class="right"><${Doing} label="Try now" doing="Trying…" act=${reset} /><span class="small quiet" role="status">${tried && " Breaker reset; calling now."}</span></td>
     </tr>`;
 }
 
@@ -274,7 +274,7 @@ function Nodes({ nodes }) {
   return html`
     <section class="card">
       <h2>Nodes</h2>
-      ${!nodes ? html`<p class="quiet">The database cannot be asked now.</p>` : html`
+      ${!nodes ? html`<p class="quiet">The database does not answer now.</p>` : html`
       <div class="scroll"><table class="table cards">
         <caption class="hidden-text">Nodes that share the database</caption>
         <thead><tr><th scope="col">Node</th><th scope="col">Holder</th><th scope="col">State</th></tr></thead>
@@ -290,12 +290,12 @@ function Nodes({ nodes }) {
 /** Baton's loops: what each does, and how long it usually rests, in seconds. */
 const LOOPS = {
   takeover: ["takes over what other nodes left", 1],
-  sweep: ["looks for what nobody has in charge", 300],
+  sweep: ["looks for what nobody is in charge of", 300],
   outbox: ["tells receivers of endings", 300],
   owed_replies: ["writes replies that are owed", 300],
   token_uses: ["notes when tokens were used", 30],
   retention: ["prunes what is old", 6 * 3600],
-  history: ["takes the figures above", 10],
+  history: ["takes the samples above", 10],
 };
 /** One that rested this many times as long is late. */
 const LATE = 3;

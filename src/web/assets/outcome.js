@@ -7,6 +7,8 @@ import { FAILURES, isEnded, plural } from "./words.js";
 
 /** Deeper than this nothing is indented any more. */
 const DEEPEST = 24;
+/** A larger reply than this, in bytes, is not indented: it would keep the page waiting. */
+const INDENTED_MOST = 2 ** 20;
 /** How many bytes of what is no text are shown. */
 const BYTES_SHOWN = 4096;
 
@@ -18,7 +20,7 @@ export function Outcome({ data, caller, id }) {
     ${data.late_result && html`
       <section class="card late" aria-labelledby="of-late">
         <header class="row spread"><h2 id="of-late">Late result</h2><span class="quiet small">came <${Time} at=${data.late_result.at} />, <${Age} at=${data.ended_at} to=${data.late_result.at} /> after the ending</span></header>
-        <p class="quiet small">It changes nothing of the outcome, and is kept so that it is not lost.</p>
+        <p class="quiet small">It does not change the outcome; it is kept so that it is not lost.</p>
         <${Long} text=${data.late_result.text} />
       </section>`}`;
 }
@@ -45,9 +47,9 @@ function Said({ data }) {
         <p class="class">${FAILURES[data.error_class] ?? "It failed"}${data.error_class && html` <code class="quiet">${data.error_class}</code>`}</p>
         ${data.error && html`<${Long} text=${data.error} />`}`;
     case "cancelled":
-      return data.error ? html`<p class="quiet small">The caller's reason</p><${Long} text=${data.error} />` : html`<p>The caller withdrew it without a reason.</p>`;
+      return data.error ? html`<p class="quiet small">The caller's reason</p><${Long} text=${data.error} />` : html`<p>Withdrawn without a reason.</p>`;
     default:
-      return html`<p class="quiet">It has not ended yet. What the target said last is kept as it came: look at it raw.</p>`;
+      return html`<p class="quiet">It has not ended yet. The target's last reply is kept as it came: see Raw.</p>`;
   }
 }
 
@@ -55,7 +57,7 @@ function Said({ data }) {
 function Raw({ data, caller, id }) {
   const path = `/canvas/delegations/${encodeURIComponent(caller)}/${encodeURIComponent(id)}?include=raw`;
   const load = async (signal) => data.raw_result ?? (await ask(path, { signal })).raw_result ?? "";
-  const { data: encoded, error, reload } = useLoaded(load, [path, data.raw_result, data.raw_result_bytes, data.revision]);
+  const { data: encoded, error, reload } = useLoaded(load, [path, data.raw_result, data.raw_result_bytes]);
   if (error) return html`<${Failure} error=${error} again=${reload} />`;
   if (encoded === null) return html`<${Loading} what="the reply" />`;
   const { text, kind, size } = legible(encoded);
@@ -73,8 +75,9 @@ function legible(encoded) {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
     const cut = size > BYTES_SHOWN ? `, the first ${BYTES_SHOWN} shown` : "";
-    return { text: hexadecimal(bytes.subarray(0, BYTES_SHOWN)), kind: `no text: in hexadecimal${cut}`, size };
+    return { text: hexadecimal(bytes.subarray(0, BYTES_SHOWN)), kind: `not text: shown in hexadecimal${cut}`, size };
   }
+  if (size > INDENTED_MOST) return { text, kind: "text as it came", size };
   try {
     JSON.parse(text);
     return { text: indented(text), kind: "JSON, indented here", size };

@@ -1,7 +1,7 @@
 // What several views are made of.
 
 import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "./vendor.js";
-import { STATUSES, clock, exact, now, plural, short, span } from "./words.js";
+import { STATUSES, clock, cut, exact, now, plural, short, span } from "./words.js";
 
 /** Draws anew when what is live is different, at most four times a second. */
 export function useLive(live) {
@@ -114,6 +114,9 @@ export const Name = ({ live, id, link = true }) => {
   return link && name ? html`<a href=${`#/workspaces/${id}`} title=${id}>${text}</a>` : html`<span title=${id}>${text}</span>`;
 };
 
+/** Where a delegation is shown. */
+export const address = (caller, id) => `#/delegations/${encodeURIComponent(caller)}/${encodeURIComponent(id)}`;
+
 export const Empty = ({ title, children }) => html`<div class="empty"><p class="empty-title">${title}</p>${children}</div>`;
 
 export const Loading = ({ what }) => html`<p class="loading" role="status"><i class="spinner" aria-hidden="true"></i>Loading ${what}…</p>`;
@@ -126,16 +129,30 @@ export const Failure = ({ error, again }) => html`
     ${again && html`<button onClick=${again}>Try again</button>`}
   </div>`;
 
-/** A dialog that takes the keyboard, and gives it back. Escape and a press beside it close it. */
+/**
+ * A dialog that takes the keyboard, and gives it back. Escape closes it, and a press beside it unless something is written in
+ * it; whoever opened it decides what `onClose` comes to.
+ */
 export function Dialog({ title, onClose, children }) {
   const element = useRef(null);
+  const isPressedBeside = useRef(false);
   useLayoutEffect(() => {
-    element.current.showModal();
-    return () => element.current?.close();
+    const dialog = element.current;
+    dialog.showModal();
+    return () => dialog.close();
   }, []);
-  const beside = (event) => event.target === element.current && onClose();
+  const isWritten = () => [...element.current.querySelectorAll("textarea, input")].some(({ value }) => value.trim() !== "");
+  const press = ({ target }) => { isPressedBeside.current = target === element.current; };
+  const release = ({ target }) => isPressedBeside.current && target === element.current && !isWritten() && onClose();
+  // Of the key, not of the wish to close: a second wish could not be declined. What lies below is not to close with it.
+  const escape = (event) => {
+    if (event.key !== "Escape") return;
+    event.preventDefault();
+    event.stopPropagation();
+    onClose();
+  };
   return html`
-    <dialog ref=${element} aria-labelledby="dialog-title" onCancel=${(event) => { event.preventDefault(); onClose(); }} onMouseDown=${beside}>
+    <dialog ref=${element} aria-labelledby="dialog-title" onCancel=${(event) => { event.preventDefault(); onClose(); }} onKeyDown=${escape} onMouseDown=${press} onMouseUp=${release}>
       <div class="dialog">
         <header><h2 id="dialog-title">${title}</h2><button class="icon" aria-label="Close" onClick=${onClose}>✕</button></header>
         ${children}
@@ -168,21 +185,21 @@ export function Doing({ label, doing, act, kind, disabled }) {
 /** Text of others: shown as it is, cut when it is long, whole on demand. */
 export function Long({ text, limit = 4000 }) {
   const [whole, setWhole] = useState(false);
-  const cut = !whole && text.length > limit;
-  return html`<pre class="text" tabindex="0" dir="auto">${cut ? text.slice(0, limit) : text}</pre>
-    ${cut && html`<button onClick=${() => setWhole(true)}>Show all ${plural(text.length, "character")}</button>`}`;
+  const isCut = !whole && text.length > limit;
+  return html`<pre class="text" tabindex="0" dir="auto">${isCut ? cut(text, limit) : text}</pre>
+    ${isCut && html`<button onClick=${() => setWhole(true)}>Show all ${plural(text.length, "character")}</button>`}`;
 }
 
 export function Copy({ text, label }) {
-  const [done, setDone] = useState(false);
+  const [outcome, setOutcome] = useState(null);
   // Over plain HTTP from another machine a page may not copy.
   if (!navigator.clipboard) return null;
   const copy = async () => {
-    await navigator.clipboard.writeText(text);
-    setDone(true);
-    setTimeout(() => setDone(false), 1500);
+    setOutcome(await navigator.clipboard.writeText(text).then(() => "copied", () => "refused"));
+    setTimeout(() => setOutcome(null), 1500);
   };
-  return html`<button class="icon copy" aria-label=${label} title=${label} onClick=${copy}>${done ? "✓" : "⧉"}</button>`;
+  const said = outcome === "refused" ? "The browser does not let this page copy" : label;
+  return html`<button class="icon copy" aria-label=${said} title=${said} onClick=${copy}>${{ copied: "✓", refused: "✕" }[outcome] ?? "⧉"}</button>`;
 }
 
 /** Keeps a fault of one view from taking the page with it. */

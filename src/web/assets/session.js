@@ -4,18 +4,47 @@ import { ask, speakAs } from "./api.js";
 import { html, useEffect, useRef, useState } from "./vendor.js";
 
 const PLACE = "baton.token";
+const SPENT = "This link was used before, or is too old. Sign in with a token.";
+/** What a token is made of; anything else cannot even be sent. */
+const TOKEN = /^[\x21-\x7e]+$/;
+
+/** What the browser keeps at a place; nothing where it lets this page keep nothing. */
+export function kept(storage, place) {
+  try {
+    return window[storage].getItem(place);
+  } catch {
+    return null;
+  }
+}
+
+/** Keeps a text as well as the browser lets it. */
+export function keep(storage, place, text) {
+  try {
+    window[storage].setItem(place, text);
+  } catch {
+    // It holds as long as the page is open.
+  }
+}
+
+/** The code of a link that signs in, if the address is one. */
+export const codeHere = () => new URLSearchParams(location.hash.slice(1)).get("code");
 
 /** The session of this tab if it has one that the server still takes: what `GET /session` says. */
 export async function resume(whenRefused) {
-  const code = new URLSearchParams(location.hash.slice(1)).get("code");
-  if (code) {
-    // Out of the address and the history before anything else: it is of use once.
-    history.replaceState(null, "", location.pathname);
-    const { token } = await ask("/session", { body: { code } });
-    return begin(token, whenRefused);
-  }
-  const token = sessionStorage.getItem(PLACE);
+  const code = codeHere();
+  const token = code ? await redeemed(code) : kept("sessionStorage", PLACE);
   return token ? begin(token, whenRefused) : null;
+}
+
+async function redeemed(code) {
+  // Out of the address and the history before anything else: it is of use once.
+  history.replaceState(null, "", location.pathname);
+  try {
+    return (await ask("/session", { body: { code } })).token;
+  } catch (error) {
+    if (error.status === 401) error.note = SPENT;
+    throw error;
+  }
 }
 
 /** Begins to speak with this token. */
@@ -23,7 +52,7 @@ export async function begin(token, whenRefused) {
   speakAs(token, whenRefused);
   try {
     const session = await ask("/session");
-    sessionStorage.setItem(PLACE, token);
+    keep("sessionStorage", PLACE, token);
     return session;
   } catch (error) {
     if (error.status === 401) end();
@@ -32,7 +61,11 @@ export async function begin(token, whenRefused) {
 }
 
 export function end() {
-  sessionStorage.removeItem(PLACE);
+  try {
+    sessionStorage.removeItem(PLACE);
+  } catch {
+    // Where nothing may be kept, nothing is.
+  }
   speakAs(null, () => {});
 }
 
@@ -46,6 +79,7 @@ export function SignIn({ note, whenRefused, onSession }) {
     event.preventDefault();
     const token = field.current.value.trim();
     if (!token) return setFault("Paste a token first.");
+    if (!TOKEN.test(token)) return setFault("A token has neither spaces nor accented letters in it: copy it again, whole and alone.");
     setBusy(true);
     try {
       onSession(await begin(token, whenRefused));

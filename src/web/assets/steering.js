@@ -1,18 +1,16 @@
 // What the caller of a delegation may do about it: cancel, retry, answer.
 
-import { ask } from "./api.js";
-import { Dialog, Doing } from "./parts.js";
-import { html, useEffect, useRef, useState } from "./vendor.js";
+import { ask, minted } from "./api.js";
+import { Dialog, Doing, address } from "./parts.js";
+import { html, useEffect, useMemo, useRef, useState } from "./vendor.js";
 import { isEnded } from "./words.js";
 
 const route = (caller, id, act) => `/workspaces/${encodeURIComponent(caller)}/delegations/${encodeURIComponent(id)}/${act}`;
 
-/** A key that no other retry has: one press, however often the request has to be sent, begins one delegation. */
-const mint = () => `canvas-${Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-
 export function Actions({ data, caller, id, done }) {
   const [cancelling, setCancelling] = useState(false);
-  const once = useRef(mint()).current;
+  // One press, however often the request has to be sent, begins one delegation.
+  const once = useMemo(minted, []);
   if (!isEnded(data.status)) {
     const close = () => setCancelling(false);
     return html`<button class="danger" onClick=${() => setCancelling(true)}>Cancel…</button>
@@ -21,7 +19,7 @@ export function Actions({ data, caller, id, done }) {
   if (!data.target_id) return null;
   const retry = async () => {
     const begun = await ask(route(caller, id, "retry"), { body: { idempotency_key: once } });
-    location.hash = `/delegations/${encodeURIComponent(caller)}/${encodeURIComponent(begun.delegation_id)}`;
+    location.hash = address(caller, begun.delegation_id);
   };
   return html`<${Doing} label="Retry" doing="Retrying…" act=${retry} />`;
 }
@@ -47,10 +45,10 @@ function Cancel({ caller, id, done, onClose }) {
   return html`
     <${Dialog} title="Cancel this delegation" onClose=${onClose}>
       <form class="bulk" onSubmit=${submit}>
-        <p>It ends as cancelled at once. The target is told if it works on it; what it may still answer is kept as a late result.</p>
-        <div class="field"><label for="cancel-reason">Reason, if you like</label><input id="cancel-reason" ref=${field} maxlength="500" autocomplete="off" placeholder="Shown to the caller" /></div>
+        <p>It ends as cancelled at once. If the target is working on it, it is told; anything it still answers is kept as a late result.</p>
+        <div class="field"><label for="cancel-reason">Reason (optional)</label><input id="cancel-reason" ref=${field} maxlength="500" autocomplete="off" placeholder="Shown to the caller" /></div>
         ${fault && html`<p class="fault" role="alert">${fault}.</p>`}
-        <div class="row end"><button type="button" onClick=${onClose}>Leave it</button><button class="danger" aria-disabled=${String(busy)}>${busy ? "Cancelling…" : "Cancel the delegation"}</button></div>
+        <div class="row end"><button type="button" onClick=${onClose}>Not now</button><button class="danger" aria-disabled=${String(busy)}>${busy ? "Cancelling…" : "Cancel the delegation"}</button></div>
       </form>
     <//>`;
 }
@@ -58,13 +56,24 @@ function Cancel({ caller, id, done, onClose }) {
 /** The target's question, and room for the answer. */
 export function Answer({ data, caller, id, done }) {
   const field = useRef(null);
+  // The question that what is written answers: another one may come while somebody writes.
+  const answered = useRef(data.question);
   const [fault, setFault] = useState(null);
   const [busy, setBusy] = useState(false);
+  useEffect(() => {
+    if (answered.current === data.question) return;
+    if (field.current.value.trim()) setFault("The question changed while you wrote: read it again before you answer");
+    else answered.current = data.question;
+  }, [data.question]);
   const submit = async (event) => {
     event.preventDefault();
     const text = field.current.value;
     if (busy) return;
     if (!text.trim()) return setFault("Write an answer first");
+    if (answered.current !== data.question) {
+      answered.current = data.question;
+      return setFault("The question changed while you wrote. Press again to send this answer to the new one");
+    }
     setBusy(true);
     setFault(null);
     try {

@@ -1,12 +1,10 @@
 // What belongs to a delegation: its family, who was told of its ending, and its particulars.
 
-import { Age, Copy, Name, Status, Time } from "./parts.js";
+import { Age, Copy, Name, Status, Time, address } from "./parts.js";
 import { html } from "./vendor.js";
 import { STATUSES, isEnded, number, plural, short } from "./words.js";
 
 /* The family */
-
-const address = ({ caller_id: caller, delegation_id: id }) => `#/delegations/${encodeURIComponent(caller)}/${encodeURIComponent(id)}`;
 
 export function Family({ live, data }) {
   const { parent, children = [], children_more: more, retried_from: from, retried_as: as = [] } = data;
@@ -29,7 +27,7 @@ function Kin({ live, title, lines, more }) {
       <ul class=${lines.length > 8 ? "kin-scroll" : ""} tabindex=${lines.length > 8 ? "0" : undefined} aria-label=${lines.length > 8 ? title : undefined}>
         ${lines.map((line) => html`<li key=${`${line.caller_id}/${line.delegation_id}`} data-status=${line.status}>
           <${Status} status=${line.status} />
-          <a href=${address(line)} title=${line.task_preview} dir="auto">${line.task_preview || short(line.delegation_id)}</a>
+          <a href=${address(line.caller_id, line.delegation_id)} title=${line.task_preview} dir="auto">${line.task_preview || short(line.delegation_id)}</a>
           <span class="quiet small">${line.target_id && html`<span class="target">to <${Name} live=${live} id=${line.target_id} link=${false} /></span> · `}<${Age} at=${line.created_at} /> ago</span>
         </li>`)}
       </ul>

@@ -22,7 +22,7 @@ export function Timeline({ data }) {
     <section class="card timeline" aria-labelledby="of-life">
       <header class="row spread"><h2 id="of-life">Timeline</h2>
         <span class="quiet small number">${plural(steps.length, "change")}${lasted ? ` in ${span(lasted)}` : ""}</span></header>
-      ${steps.length === 0 && html`<p class="quiet">Nothing of its past was kept.</p>`}
+      ${steps.length === 0 && html`<p class="quiet">Nothing of its history was kept.</p>`}
       <ol class="steps">
         ${folded(steps).map((part) => (part.steps
           ? html`<${Fold} key=${`fold ${part.steps[0].place}`} ...${part} />`
@@ -33,7 +33,7 @@ export function Timeline({ data }) {
 }
 
 function Step({ step }) {
-  if (step.gap) return html`<li class="step gap"><p class="quiet small">What came here was not kept: of a long life the first ${KEPT} changes are, and the ending.</p></li>`;
+  if (step.gap) return html`<li class="step gap"><p class="quiet small">Steps here were not kept: only the first ${KEPT} and the ending are.</p></li>`;
   return html`
     <li class=${step.isBeat || step.isLate ? "step beat" : "step"} data-status=${step.isLate ? undefined : step.status}>
       <p class="reached">${step.isLate ? "Late result" : html`<${Reached} status=${step.status} />`}${step.isNewTry && html`<span class="try">try ${step.attempt}</span>`}</p>
@@ -74,7 +74,7 @@ function Ahead({ data }) {
   const [now] = next && at !== data.deadline ? [next] : [];
   return html`
     ${now && html`<li class="step ahead"><p class="reached">Next</p><p class="when"><${Age} at=${at} until /></p><p class="cause">${now.charAt(0).toUpperCase() + now.slice(1)}</p></li>`}
-    <li class="step ahead"><p class="reached">Deadline</p><p class="when"><${Age} at=${data.deadline} until /></p><p class="cause">Ends as failed if nothing ended it before</p></li>`;
+    <li class="step ahead"><p class="reached">Deadline</p><p class="when"><${Age} at=${data.deadline} until /></p><p class="cause">Ends as failed if nothing has ended it by then</p></li>`;
 }
 
 /** The history with what can be read off from one step to the next. */
@@ -107,13 +107,13 @@ function causeOf({ status, detail, attempt }, before, errorClass) {
     case "queued":
       return { cause: WAITS[detail]?.[0] ?? "Waits for the target" };
     case "dispatched":
-      return { cause: attempt > 1 ? "Sent to the target again" : before ? "Sent to the target" : "The caller told that it sent it itself" };
+      return { cause: attempt > 1 ? "Sent to the target again" : before ? "Sent to the target" : "The caller reported sending it itself" };
     case "received":
       return { cause: before?.detail === "poll" ? "The target fetched it from its inbox" : "The target took it" };
     case "in_progress":
       return { cause: working(attempt, before), said: detail };
     case "input_required":
-      return { cause: before?.status === "input_required" ? "The target asks anew" : "The target asks", said: detail };
+      return { cause: before?.status === "input_required" ? "The target asks again" : "The target asks", said: detail };
     case "stuck":
       return { cause: "Nothing was heard for too long" };
     default:
@@ -123,14 +123,14 @@ function causeOf({ status, detail, attempt }, before, errorClass) {
 
 function working(attempt, before) {
   if (before?.status === "input_required") return attempt > before.attempt ? "The caller answered, and the target goes on" : "The target goes on by itself";
-  if (before?.status === "stuck") return "The target is heard again";
+  if (before?.status === "stuck") return "The target was heard from again";
   return "The target works on it";
 }
 
 function ending(status, detail, before, errorClass) {
-  if (isEnded(before?.status)) return { cause: "An answer came after the ending, and was kept", isLate: true };
-  if (status === "completed") return { cause: before ? "The answer came" : "Its result came before anybody told of it" };
-  if (status === "cancelled") return { cause: "The caller withdrew it", said: detail };
+  if (isEnded(before?.status)) return { cause: "An answer came after the ending and was kept", isLate: true };
+  if (status === "completed") return { cause: before ? "The answer came" : "Its result came before anything else was known of it" };
+  if (status === "cancelled") return { cause: detail ? "It was withdrawn" : "Withdrawn without a reason", said: detail };
   return { cause: FAILURES[errorClass] ?? "It failed", said: detail };
 }
 

@@ -74,7 +74,7 @@ export function standing(line) {
 
 function progress(told) {
   if (!told) return null;
-  const percent = told.percent === null || told.percent === undefined ? "" : `${told.percent} %`;
+  const percent = told.percent === null || told.percent === undefined ? "" : `${told.percent}%`;
   return [told.message, percent].filter(Boolean).join(" · ") || null;
 }
 
@@ -109,6 +109,9 @@ export const isPresent = (status) => status === "online" || status === "degraded
 
 /** The tail of an id tells more than its head, which is a time. */
 export const short = (id) => (id ? `…${id.slice(-6)}` : "—");
+
+/** The beginning of a text, without half of a character at its end. */
+export const cut = (text, limit) => text.slice(0, limit).replace(/[\ud800-\udbff]$/, "");
 
 const UNITS = [["d", 86_400], ["h", 3600], ["min", 60], ["s", 1]];
 

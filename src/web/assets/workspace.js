@@ -2,9 +2,9 @@
 
 import { ask, query } from "./api.js";
 import { Compose, Presence, mayActFor } from "./compose.js";
-import { Age, Dialog, Doing, Empty, Failure, Loading, Long, Name, Status, Time, useLive, useLoaded, useNews } from "./parts.js";
+import { Age, Dialog, Doing, Empty, Failure, Loading, Long, Name, Status, Time, address, useLive, useLoaded, useNews } from "./parts.js";
 import { Component, html, useEffect, useRef, useState } from "./vendor.js";
-import { ENDINGS, clock, number, plural } from "./words.js";
+import { ENDINGS, clock, cut, number, plural } from "./words.js";
 
 /* The list */
 
@@ -23,8 +23,8 @@ export function Workspaces({ live, session }) {
           <input id="filter" type="search" data-search placeholder="Filter by name or role" value=${text} onInput=${(event) => setText(event.target.value)} /></div>
       </header>
       ${own && html`<a class="card own" href=${`#/workspaces/${own.id}`}><strong>${own.name}</strong><${Presence} status=${own.status} /><span class="quiet small">Your own inbox</span></a>`}
-      ${live.workspaces.size === 0 ? html`<div class="card"><${Empty} title="No workspaces yet"><p>Create one with <code>POST /workspaces</code>; <a href="/docs">the API</a> tells how.</p><//></div>`
-    : tree.length === 0 ? html`<div class="card"><${Empty} title="No workspace is called so"><button onClick=${() => setText("")}>Show all ${number(live.workspaces.size)}</button><//></div>`
+      ${live.workspaces.size === 0 ? html`<div class="card"><${Empty} title="No workspaces yet"><p>Create one with <code>POST /workspaces</code>; <a href="/docs">the API</a> says how.</p><//></div>`
+    : tree.length === 0 ? html`<div class="card"><${Empty} title="No workspace matches"><button onClick=${() => setText("")}>Show all ${number(live.workspaces.size)}</button><//></div>`
     : html`<div class="card tight"><table class="table tree cards compact">
         <caption class="hidden-text">Workspaces by organisation, each below its parent</caption>
         <thead><tr><th scope="col">Workspace</th><th scope="col">Presence</th><th scope="col" class="right">Works on</th><th scope="col" class="right">Received, live</th><th scope="col" class="right">Sent, live</th></tr></thead>
@@ -91,7 +91,7 @@ function loads(delegations) {
 export function Workspace({ live, session, id }) {
   const known = useKnown(live, id);
   if (known === null) return html`<div class="page"><${Loading} what="the inbox" /></div>`;
-  if (!known) return html`<div class="page"><${Empty} title="No such workspace"><p>It was removed, or is not for your eyes.</p><a class="button" href="#/workspaces">All inboxes</a><//></div>`;
+  if (!known) return html`<div class="page"><${Empty} title="No such workspace"><p>It was removed, or you may not see it.</p><a class="button" href="#/workspaces">All inboxes</a><//></div>`;
   return html`
     <div class="page">
       <${Heading} live=${live} id=${id} mayAct=${mayActFor(session, id)} />
@@ -100,7 +100,7 @@ export function Workspace({ live, session, id }) {
         <${Inbox} live=${live} session=${session} id=${id} />
         <aside class="card" aria-labelledby="compose"><h2 id="compose">Delegate from here</h2><${Compose} live=${live} session=${session} caller=${id} /></aside>
       </div>`
-    : html`<div class="card"><${Empty} title="This inbox is not yours to open"><p>Only ${live.name(id)} itself and the admin read it.</p><a class="button" href="#/workspaces">All inboxes</a><//></div>`}
+    : html`<div class="card"><${Empty} title="This inbox is not yours to open"><p>Only ${live.name(id)} itself and the admin can read it.</p><a class="button" href="#/workspaces">All inboxes</a><//></div>`}
     </div>`;
 }
 
@@ -153,10 +153,14 @@ function Inbox({ live, session, id }) {
   const heading = useRef(null);
   const { data, error, reload } = useLoaded((signal) => ask(`${at(id)}/inbox${query({ limit, peek: true })}`, { signal }), [id, limit]);
   useNews(live, reload, { concerns: (event) => concerns(event, id), pause: SOON, seldom: SELDOM });
-  const acknowledge = async (seq) => {
+  const acknowledge = async (seq, close) => {
     await ask(`${at(id)}/activity/ack`, { body: { acked_seq: seq } });
-    reload();
-    heading.current?.focus();
+    close();
+    // The dialog gives the keyboard back to a button that goes with its message.
+    setTimeout(() => {
+      heading.current?.focus();
+      reload();
+    });
   };
   const waiting = data?.messages ?? [];
   const more = waiting.length === limit;
@@ -173,7 +177,7 @@ function Inbox({ live, session, id }) {
         ${data && waiting.length === 0 && html`<${Empty} title="Nothing waits"><p>Messages appear here as they come, and stay until they are acknowledged.</p><//>`}
         <ol class="messages">${waiting.map((row, index) => html`<${Message} key=${row.id} live=${live} row=${row} count=${index + 1} acknowledge=${acknowledge} />`)}</ol>
         ${more && limit < SHOWN_MOST && html`<button onClick=${() => setLimit(SHOWN_MOST)}>Show up to ${number(SHOWN_MOST)}</button>`}
-        ${more && limit === SHOWN_MOST && html`<p class="quiet small">These are the oldest ${number(SHOWN_MOST)}; later ones follow as these are acknowledged.</p>`}
+        ${more && limit === SHOWN_MOST && html`<p class="quiet small">These are the oldest ${number(SHOWN_MOST)}; newer ones follow as these are acknowledged.</p>`}
       </section>
       ${data && html`<${Acknowledged} live=${live} id=${id} upto=${data.last_acked_seq} />`}
     </div>`;
@@ -221,7 +225,7 @@ function Acknowledged({ live, id, upto }) {
       <h2 id="acknowledged">Acknowledged</h2>
       ${newest.error && html`<${Failure} error=${newest.error} again=${newest.reload} />`}
       ${!newest.data && !newest.error && html`<${Loading} what="what was acknowledged" />`}
-      ${newest.data && rows.length === 0 && html`<p class="quiet small">Nothing was acknowledged yet.</p>`}
+      ${newest.data && rows.length === 0 && html`<p class="quiet small">Nothing has been acknowledged yet.</p>`}
       <ol class="messages">${rows.map((row) => html`<${Message} key=${row.id} live=${live} row=${row} />`)}</ol>
       ${rows.length > 0 && !over && html`<${Doing} label="Show older ones" doing="Loading…" act=${older} />`}
     </section>`;
@@ -235,7 +239,7 @@ function Message({ live, row, count, acknowledge }) {
   const [asked, setAsked] = useState(false);
   const text = acknowledge
     ? html`<${Long} text=${message.text} limit=${1200} />`
-    : html`<details><summary dir="auto">${message.text.slice(0, 140) || "(empty)"}</summary><${Long} text=${message.text} /></details>`;
+    : html`<details><summary dir="auto">${cut(message.text, 140) || "(empty)"}</summary><${Long} text=${message.text} /></details>`;
   return html`
     <li class="message">
       <div class="row">
@@ -254,15 +258,15 @@ function Message({ live, row, count, acknowledge }) {
 
 const Sure = ({ row, count, acknowledge, onClose }) => html`
   <${Dialog} title=${count === 1 ? "Acknowledge this message?" : `Acknowledge ${plural(count, "message")}?`} onClose=${onClose}>
-    <p>${count === 1 ? "It counts" : `This one of ${clock(row.created_at)} and all older ones count`} as taken: the agent finds ${count === 1 ? "it" : "them"} in its inbox no more. This cannot be undone.</p>
-    <div class="row"><${Doing} kind="primary" label="Acknowledge" doing="Acknowledging…" act=${async () => { await acknowledge(row.seq); onClose(); }} /><button onClick=${onClose}>Leave them</button></div>
+    <p>${count === 1 ? "It counts" : `This one of ${clock(row.created_at)} and all older ones count`} as taken: the agent no longer finds ${count === 1 ? "it" : "them"} in its inbox. This cannot be undone.</p>
+    <div class="row"><${Doing} kind="primary" label="Acknowledge" doing="Acknowledging…" act=${() => acknowledge(row.seq, onClose)} /><button onClick=${onClose}>Not now</button></div>
   <//>`;
 
 /** What a row says, in the terms of a reader: from whom, of what kind, which text, and of which delegation. */
 function told(row) {
   const { method, request_body: request, response_body: response } = row;
   const plain = { text: textOf(row), files: filesOf(response), sender: "A person at the canvas", from: row.source_id };
-  const link = (caller, id) => (caller && id ? `#/delegations/${encodeURIComponent(caller)}/${encodeURIComponent(id)}` : null);
+  const link = (caller, id) => (caller && id ? address(caller, id) : null);
   switch (method) {
     case "delegate_result":
       return { ...plain, kind: "replied", from: row.target_id, sender: "Somebody", outcome: outcome(row), delegation: link(row.workspace_id, request?.delegation_id) };

@@ -2,7 +2,7 @@
 
 import { ask, query } from "../api.js";
 import { Compose } from "../compose.js";
-import { Dialog, Empty, Loading, Name, Status, Time, Age, useLive, useLoaded, useNews } from "../parts.js";
+import { Dialog, Empty, Loading, Name, Status, Time, Age, address, useLive, useLoaded, useNews } from "../parts.js";
 import { html, useEffect, useMemo, useRef, useState } from "../vendor.js";
 import { LIVE, STATUSES, isPresent, number, plural, presence, standing } from "../words.js";
 import { Camera, steer } from "./camera.js";
@@ -17,30 +17,43 @@ const DEAR_FRAME = 9;
 const LISTED = 200;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
+const NOBODY = { id: null, byArrow: false };
+
 export function Canvas({ live, session }) {
   useLive(live);
   const known = live.position !== null;
   const scene = useMemo(() => known && new Scene(live), [live, known]);
-  const [selected, setSelected] = useState(null);
+  const [{ id: selected, byArrow }, setSelected] = useState(NOBODY);
+  const opener = useRef(null);
   const [listed, setListed] = useState(false);
   const stage = useRef(null);
   useEffect(() => {
-    if (selected && live.position !== null && !live.workspaces.has(selected)) setSelected(null);
+    if (selected && live.position !== null && !live.workspaces.has(selected)) setSelected(NOBODY);
   });
   if (!known) return html`<div class="page"><${Loading} what="the canvas" /></div>`;
   if (live.workspaces.size === 0) return html`<div class="page"><${Nobody} /></div>`;
-  const choose = (id, reveal) => {
-    setSelected(id);
+  const choose = (id, { reveal, byArrow: isByArrow = false } = {}) => {
+    opener.current = document.activeElement;
+    setSelected({ id, byArrow: isByArrow });
     if (id && reveal) stage.current?.reveal(id);
+  };
+  // The keyboard goes back to where it came from: a button of the list, if it is still there, or the drawing.
+  const close = () => {
+    const from = opener.current;
+    choose(null);
+    from?.focus();
+    if (document.activeElement !== from || from === document.body) stage.current?.focus();
   };
   return html`
     <div class="canvas" data-listed=${listed}>
+      <h1 class="hidden-text">Canvas</h1>
       <${Stage} live=${live} scene=${scene} selected=${selected} choose=${choose} handle=${stage} />
+      <p class="hidden-text" role="status">${byArrow && live.name(selected)}</p>
       <${Legend} scene=${scene} live=${live} />
       <button class="list-toggle" aria-expanded=${listed} aria-controls="workspaces" onClick=${() => setListed(!listed)}>Workspaces</button>
-      <${List} live=${live} scene=${scene} selected=${selected} choose=${(id) => { choose(id, true); setListed(false); }} />
+      <${List} live=${live} scene=${scene} selected=${selected} choose=${(id) => { choose(id, { reveal: true }); setListed(false); }} />
       ${selected && live.workspaces.has(selected)
-        ? html`<${Inspector} key=${selected} live=${live} scene=${scene} session=${session} id=${selected} close=${() => choose(null)} />`
+        ? html`<${Inspector} key=${selected} live=${live} scene=${scene} session=${session} id=${selected} takesFocus=${!byArrow} close=${close} />`
         : html`<${News} live=${live} scene=${scene} />`}
     </div>`;
 }
@@ -52,6 +65,9 @@ const Nobody = () => html`
     <pre class="text">baton workspace create caller</pre>
     <p>or see <a href="/docs">the API</a>. <code>baton demo</code> shows a whole organisation at work.</p>
   <//>`;
+
+/** The same as long as it is looked at: what changes would be read out again and again. */
+const SAID = "Map of the workspaces. The arrow keys go from one to the next, Enter goes into it. The list of workspaces says the same in words.";
 
 /** The drawing itself. It keeps up with events by itself, outside of what Preact draws. */
 function Stage({ live, scene, selected, choose, handle }) {
@@ -66,11 +82,9 @@ function Stage({ live, scene, selected, choose, handle }) {
     return stage.close;
   }, [live, scene]);
   useEffect(() => handle.current.wake(), [selected]);
-  const total = live.delegations.size + live.unseen;
-  const said = `${plural(live.workspaces.size, "workspace")}, ${plural(total, "live delegation")}. The list of workspaces says the same in words.`;
   return html`
     <div class="stage">
-      <canvas ref=${element} tabindex="0" role="img" aria-label=${said}></canvas>
+      <canvas ref=${element} tabindex="0" role="application" aria-label=${SAID}></canvas>
       ${tip && html`<div class="tip" ref=${(box) => box && Object.assign(box.style, { left: `${tip.left}px`, top: `${tip.top}px` })}>
         <strong>${tip.name}</strong><span class="quiet">${tip.text}</span></div>`}
       <div class="zoom" role="group" aria-label="View">
@@ -155,13 +169,14 @@ function openStage(canvas, live, scene, held, setTip) {
     if (node) camera.reveal(node);
     wake();
   };
+  const into = () => canvas.closest(".canvas").querySelector(".inspector h2")?.focus();
   canvas.onkeydown = (event) => {
-    const keys = { "+": () => zoom(1.35), "=": () => zoom(1.35), "-": () => zoom(1 / 1.35), 0: () => fit(), Escape: () => held.choose(null) };
+    const keys = { "+": () => zoom(1.35), "=": () => zoom(1.35), "-": () => zoom(1 / 1.35), 0: () => fit(), Escape: () => held.choose(null), Enter: into };
     const arrow = ARROWS[event.key];
     if (arrow) {
       const from = scene.nodes.get(held.selected);
       const next = from ? scene.next(from, ...arrow) : scene.nodes.values().next().value;
-      if (next) held.choose(next.id, true);
+      if (next) held.choose(next.id, { reveal: true, byArrow: true });
     } else if (keys[event.key]) keys[event.key]();
     else return;
     event.preventDefault();
@@ -174,7 +189,7 @@ function openStage(canvas, live, scene, held, setTip) {
     dark.removeEventListener("change", recolour);
     removeEventListener("themechange", recolour);
   };
-  return { wake, fit, zoom, reveal, close };
+  return { wake, fit, zoom, reveal, close, focus: () => canvas.focus() };
 }
 
 /** The buttons at the bottom, with some room. */
@@ -227,7 +242,7 @@ function List({ live, scene, selected, choose }) {
             </button>
           </li>`)}
       </ul>
-      ${found.length === 0 && html`<p class="quiet small">No workspace is called so.</p>`}
+      ${found.length === 0 && html`<p class="quiet small">No workspace matches.</p>`}
       ${found.length > LISTED && html`<p class="quiet small">and ${number(found.length - LISTED)} more: type to find them</p>`}
     </aside>`;
 }
@@ -236,24 +251,24 @@ function News({ live, scene }) {
   return html`
     <aside class="side news" aria-label="What happens now">
       <h2>Now</h2>
-      ${scene.news.length === 0 && html`<p class="quiet small">Nothing moved since you opened this page. Choose a workspace to see more of it.</p>`}
+      ${scene.news.length === 0 && html`<p class="quiet small">Nothing has moved since you opened this page. Choose a workspace to see more of it.</p>`}
       <ol>
         ${scene.news.map(({ at, caller, target, id, status }) => html`
-          <li key=${`${caller}${id}${status}`}>
-            <a href=${`#/delegations/${caller}/${encodeURIComponent(id)}`}><${Status} status=${status} quiet /> <${Time} at=${at} /></a>
+          <li key=${`${caller}${id}${status}${at}`}>
+            <a href=${address(caller, id)}><${Status} status=${status} quiet /> <${Time} at=${at} /></a>
             <span class="quiet small">${live.name(caller) ?? "…"} → ${live.name(target) ?? "…"}</span>
           </li>`)}
       </ol>
     </aside>`;
 }
 
-function Inspector({ live, scene, session, id, close }) {
+function Inspector({ live, scene, session, id, takesFocus, close }) {
   const [composing, setComposing] = useState(false);
   const workspace = live.workspaces.get(id);
   const load = scene.loads.get(id);
   const may = session.principal === "admin" || session.workspace_id === id;
   const heading = useRef(null);
-  useEffect(() => heading.current?.focus(), []);
+  useEffect(() => takesFocus && heading.current?.focus(), []);
   return html`
     <aside class="side inspector" aria-label=${`Workspace ${workspace.name}`} onKeyDown=${(event) => event.key === "Escape" && close()}>
       <header class="row spread"><h2 tabindex="-1" ref=${heading}>${workspace.name}</h2><button class="icon" aria-label="Close" onClick=${close}>✕</button></header>
@@ -269,7 +284,7 @@ function Inspector({ live, scene, session, id, close }) {
       <p class="row">
         ${may && html`<button class="primary" onClick=${() => setComposing(true)}>Delegate…</button>`}
         <a class="button" href=${`#/workspaces/${id}`}>Inbox</a>
-        ${!isPresent(workspace.status) && html`<span class="quiet small">It takes no work now: it is ${presence(workspace.status)}.</span>`}
+        ${!isPresent(workspace.status) && html`<span class="quiet small">Not taking work: ${presence(workspace.status)}.</span>`}
       </p>
       <${Under} live=${live} session=${session} id=${id} />
       ${composing && html`<${Dialog} title=${`Delegate as ${workspace.name}`} onClose=${() => setComposing(false)}><${Compose} live=${live} session=${session} caller=${id} /><//>`}
@@ -283,7 +298,7 @@ function Under({ live, session, id }) {
   const { data, error, reload } = useLoaded(load, [id]);
   const concerns = (event) => !event || (event.event.startsWith("DELEGATION_") && (event.workspace_id === id || event.payload.target_id === id));
   useNews(live, reload, { concerns, pause: 3_000 });
-  if (!own) return html`<p class="quiet small">Its delegations are its own and the admin's to see.</p>`;
+  if (!own) return html`<p class="quiet small">Only the workspace itself and the admin can see its delegations.</p>`;
   if (error) return html`<p class="fault small">${error.message}</p>`;
   const all = `#/delegations${query({ workspace_id: id })}`;
   return html`
@@ -292,7 +307,7 @@ function Under({ live, session, id }) {
       ${data?.delegations.length === 0 && html`<p class="quiet small">Nothing is under way here.</p>`}
       <ul>${data?.delegations.map((line) => html`
         <li key=${line.caller_id + line.delegation_id}>
-          <a href=${`#/delegations/${line.caller_id}/${encodeURIComponent(line.delegation_id)}`}>${line.task_preview || "(no task)"}</a>
+          <a href=${address(line.caller_id, line.delegation_id)}>${line.task_preview || "(no task)"}</a>
           <${Status} status=${line.status} /> <span class="quiet small">${line.caller_id === id ? html`to <${Name} live=${live} id=${line.target_id} link=${false} />` : html`from <${Name} live=${live} id=${line.caller_id} link=${false} />`}</span>
           <p class="quiet small why">${standing(line).why}</p>
         </li>`)}</ul>
