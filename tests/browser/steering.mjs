@@ -73,7 +73,7 @@ describe("steering", () => {
     await page.getByRole("row").filter({ hasText: "bulk 58" }).getByRole("checkbox").check();
     await page.getByRole("button", { name: "Retry…" }).click();
     await page.getByRole("button", { name: "Retry 2" }).click();
-    await page.getByText("2 begun again.").waitFor();
+    await page.getByText("2 retried.").waitFor();
     await page.getByRole("dialog").getByRole("button", { name: "Close" }).last().click();
     await first.getByRole("checkbox").check();
     await page.getByRole("button", { name: "Retry…" }).click();

@@ -216,7 +216,7 @@ const Shortcuts = ({ onClose, links }) => html`
     <dl class="keys">
       ${links.map(({ text, letter }) => html`<dt><kbd>g</kbd> <kbd>${letter}</kbd></dt><dd>${text}</dd>`)}
       <dt><kbd>/</kbd></dt><dd>Search</dd>
-      <dt><kbd>+</kbd> <kbd>−</kbd> <kbd>0</kbd></dt><dd>Canvas: nearer, farther, all of it</dd>
+      <dt><kbd>+</kbd> <kbd>−</kbd> <kbd>0</kbd></dt><dd>Canvas: zoom in, zoom out, show all</dd>
       <dt><kbd>←</kbd> <kbd>↑</kbd> <kbd>↓</kbd> <kbd>→</kbd></dt><dd>Canvas: to the next workspace in that direction</dd>
       <dt><kbd>Esc</kbd></dt><dd>Close what is open</dd>
       <dt><kbd>?</kbd></dt><dd>This list</dd>

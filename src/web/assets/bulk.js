@@ -14,12 +14,12 @@ const PAUSE = 2_000;
 const WORDS = {
   cancel: {
     title: "Cancel delegations", verb: "Cancel", doing: "Cancelling", done: "cancelled",
-    will: (count) => `${count} in flight will end as cancelled. Their callers are told, and so is each target that works on one; what it may still answer is kept as a late result.`,
+    will: (count) => `${count} in flight will end as cancelled. Their callers are told, and so is each target that works on one; anything it still answers is kept as a late result.`,
     not: "Ended ones are not touched.",
     none: "There is nothing to cancel: none of these is in flight.",
   },
   retry: {
-    title: "Retry delegations", verb: "Retry", doing: "Retrying", done: "begun again",
+    title: "Retry delegations", verb: "Retry", doing: "Retrying", done: "retried",
     will: (count) => `${count} that ended will begin again: each as a new delegation of the same task to the same target. The old ones stay as they are.`,
     not: "Those in flight are not touched, and those already retried from here are not retried again.",
     none: "There is nothing to retry: these are in flight, were already retried from here, or have an unknown target.",

@@ -99,8 +99,8 @@ export function SignIn({ note, whenRefused, onSession }) {
         <input id="token" type="password" ref=${field} autocomplete="off" spellcheck=${false} aria-describedby="token-help token-fault" />
         <p id="token-fault" class="fault" role="alert">${fault}</p>
         <button class="primary" disabled=${busy}>${busy ? "Signing in…" : "Sign in"}</button>
-        <p id="token-help" class="quiet small">The admin's token sees everything; the server prints at its start where it is kept. A workspace's token sees its
-          organisation. It is kept in this tab until you close it.</p>
+        <p id="token-help" class="quiet small">The admin's token sees everything; the server says at start where it is kept. A workspace's token sees its own
+          organisation. This tab keeps the token until you close it.</p>
       </form>
     </main>`;
 }

@@ -27,7 +27,7 @@ export function Workspaces({ live, session }) {
     : tree.length === 0 ? html`<div class="card"><${Empty} title="No workspace matches"><button onClick=${() => setText("")}>Show all ${number(live.workspaces.size)}</button><//></div>`
     : html`<div class="card tight"><table class="table tree cards compact">
         <caption class="hidden-text">Workspaces by organisation, each below its parent</caption>
-        <thead><tr><th scope="col">Workspace</th><th scope="col">Presence</th><th scope="col" class="right">Works on</th><th scope="col" class="right">Received, live</th><th scope="col" class="right">Sent, live</th></tr></thead>
+        <thead><tr><th scope="col">Workspace</th><th scope="col">Presence</th><th scope="col" class="right">Working on</th><th scope="col" class="right">Received, live</th><th scope="col" class="right">Sent, live</th></tr></thead>
         ${tree.map((organisation) => html`<tbody key=${organisation[0].workspace.id}>${organisation.map(({ workspace, depth, faint }) => {
     const { given = 0, gave = 0 } = load.get(workspace.id) ?? {};
     return html`<${Row} key=${workspace.id} id=${workspace.id} name=${workspace.name} role=${workspace.role} status=${workspace.status} active=${workspace.active_tasks ?? 0} depth=${depth} faint=${faint} given=${given} gave=${gave} />`;
@@ -48,7 +48,7 @@ class Row extends Component {
       <tr class=${`depth-${Math.min(depth, 6)}${faint ? " faint" : ""}`}>
         <th scope="row"><a href=${`#/workspaces/${id}`} title=${id}>${name}</a>${role && html` <span class="quiet small">${role}</span>`}</th>
         <td data-label="Presence"><${Presence} status=${status} /></td>
-        <td data-label="Works on" class="right">${figure(active)}</td>
+        <td data-label="Working on" class="right">${figure(active)}</td>
         <td data-label="Received" class="right">${figure(given)}</td>
         <td data-label="Sent" class="right">${figure(gave)}</td>
       </tr>`;
@@ -130,8 +130,8 @@ function Heading({ live, id, mayAct }) {
       <dl class="facts small">
         <div><dt>Last heartbeat</dt><dd>${beat ? html`<${Age} at=${beat} /> ago` : "none yet"}</dd></div>
         <div><dt>Delivery</dt><dd>${MODES[mode] ?? mode}</dd></div>
-        <div><dt>Parent</dt><dd>${parent ? html`<${Name} live=${live} id=${parent} />` : "none, it is a root"}</dd></div>
-        <div><dt>Works on</dt><dd class="number">${number(active)}${most > 1 ? ` of ${number(most)} at once` : ""}</dd></div>
+        <div><dt>Parent</dt><dd>${parent ? html`<${Name} live=${live} id=${parent} />` : "none (a root)"}</dd></div>
+        <div><dt>Working on</dt><dd class="number">${number(active)}${most > 1 ? ` of ${number(most)} at once` : ""}</dd></div>
         <div><dt>Delegations</dt><dd><a href=${`#/delegations?workspace_id=${encodeURIComponent(id)}`}>sent and received</a></dd></div>
       </dl>
       ${task && html`<p class="small quiet current">Now: ${task}</p>`}
@@ -186,13 +186,13 @@ function Inbox({ live, session, id }) {
 const at = (id) => `/workspaces/${encodeURIComponent(id)}`;
 
 const looking = (workspace) => (workspace?.delivery_mode === "poll"
-  ? "Looking takes nothing: a request counts as fetched only when the agent reads it."
-  : "Looking takes nothing: a message stays until it is acknowledged.");
+  ? "Viewing takes nothing: a request counts as fetched only when the agent reads it."
+  : "Viewing takes nothing: a message stays until it is acknowledged.");
 
 const Unwritten = ({ id }) => html`
   <div class="card notice small">
     <strong>Replies are not written into inboxes here.</strong> Start Baton with <code>DELEGATION_RESULT_INBOX_PUSH=1</code> and each ending is
-    written into its caller's inbox. Until then the results are with <a href=${`#/delegations?workspace_id=${encodeURIComponent(id)}`}>its delegations</a>.
+    written into its caller's inbox. Until then the results are in <a href=${`#/delegations?workspace_id=${encodeURIComponent(id)}`}>its delegations</a>.
   </div>`;
 
 /** Whether an event may have put something into this inbox: an ending of what it sent, a request to it, its own word. */
@@ -246,7 +246,7 @@ function Message({ live, row, count, acknowledge }) {
         <strong>${message.from ? html`<${Name} live=${live} id=${message.from} />` : message.sender}</strong>
         <span class="quiet">${message.kind}</span>
         ${message.outcome && html`<${Status} status=${message.outcome} />`}
-        ${message.delegation && html`<a class="small" href=${message.delegation}>the delegation</a>`}
+        ${message.delegation && html`<a class="small" href=${message.delegation}>Delegation</a>`}
         <span class="when quiet small"><${Time} at=${row.created_at} /></span>
       </div>
       ${text}

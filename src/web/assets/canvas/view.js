@@ -88,8 +88,8 @@ function Stage({ live, scene, selected, choose, handle }) {
       ${tip && html`<div class="tip" ref=${(box) => box && Object.assign(box.style, { left: `${tip.left}px`, top: `${tip.top}px` })}>
         <strong>${tip.name}</strong><span class="quiet">${tip.text}</span></div>`}
       <div class="zoom" role="group" aria-label="View">
-        <button class="icon" aria-label="Nearer" onClick=${() => handle.current.zoom(1.35)}>+</button>
-        <button class="icon" aria-label="Farther" onClick=${() => handle.current.zoom(1 / 1.35)}>−</button>
+        <button class="icon" aria-label="Zoom in" title="Zoom in" onClick=${() => handle.current.zoom(1.35)}>+</button>
+        <button class="icon" aria-label="Zoom out" title="Zoom out" onClick=${() => handle.current.zoom(1 / 1.35)}>−</button>
         <button class="icon" aria-label="Show all" title="Show all" onClick=${() => handle.current.fit()}>⤢</button>
       </div>
     </div>`;
@@ -207,7 +207,7 @@ function covered({ width, height }, canvas, legend) {
 /** How a workspace stands, in words. */
 function inWords(workspace, load) {
   const given = load?.total ? `, ${plural(load.total, "delegation")} given to it` : "";
-  const sent = load?.sent ? `, waits for ${number(load.sent)}` : "";
+  const sent = load?.sent ? `, waiting for ${number(load.sent)}` : "";
   return `${presence(workspace.status)}${given}${sent}`;
 }
 
@@ -276,9 +276,9 @@ function Inspector({ live, scene, session, id, takesFocus, close }) {
       <dl class="facts">
         <dt>Presence</dt><dd><span class="presence" data-presence=${workspace.status}><i aria-hidden="true"></i>${presence(workspace.status)}</span>
           ${workspace.last_heartbeat_at && html`<span class="quiet small"> · heard <${Age} at=${workspace.last_heartbeat_at} /> ago</span>`}</dd>
-        <dt>Work</dt><dd>${load?.total ? plural(load.total, "delegation") : "none"} given to it${workspace.max_concurrent_tasks > 1 && `, ${workspace.max_concurrent_tasks} at once`}${load?.sent ? html`<br />waits for ${number(load.sent)} of others` : ""}</dd>
-        ${workspace.parent_id && html`<dt>Above</dt><dd><${Name} live=${live} id=${workspace.parent_id} /></dd>`}
-        ${workspace.delivery_mode === "poll" && html`<dt>Delivery</dt><dd>fetches its work itself</dd>`}
+        <dt>Work</dt><dd>${load?.total ? plural(load.total, "delegation") : "none"} given to it${workspace.max_concurrent_tasks > 1 && `, ${workspace.max_concurrent_tasks} at once`}${load?.sent ? html`<br />waiting for ${number(load.sent)} sent to others` : ""}</dd>
+        ${workspace.parent_id && html`<dt>Parent</dt><dd><${Name} live=${live} id=${workspace.parent_id} /></dd>`}
+        ${workspace.delivery_mode === "poll" && html`<dt>Delivery</dt><dd>fetches its own work</dd>`}
         ${workspace.current_task && html`<dt>Says</dt><dd>${workspace.current_task}</dd>`}
       </dl>
       <p class="row">
