@@ -9,8 +9,8 @@ const RESUME_WITHIN = 60_000;
 const RESUME_EVENTS = 5_000;
 /** The longest time between two tries, in ms. */
 const LONGEST_PAUSE = 8_000;
-/** How long a request, or a socket's opening, may take, in ms: beyond, it is tried anew. */
-const PATIENCE = 10_000;
+/** How long the picture, or a socket's opening, may take, in ms: beyond, it is tried anew. */
+const PATIENCE = 20_000;
 /** How often it is asked whether the other end is still there, and how long it has to say so, in ms. */
 const ASKED_EVERY = 20_000;
 const ANSWERS_WITHIN = 5_000;
@@ -82,7 +82,7 @@ export class Connection {
   /** Whether to go on from the known place. A place beyond the server's is one of another database. */
   async #mayResume() {
     if (this.position === null || Date.now() - this.#lostAt > RESUME_WITHIN) return false;
-    const { position } = await ask("/session", { signal: AbortSignal.timeout(PATIENCE) });
+    const { position } = await ask("/session", { signal: AbortSignal.timeout(ANSWERS_WITHIN) });
     return position >= this.position && position - this.position <= RESUME_EVENTS;
   }
 
