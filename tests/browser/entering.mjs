@@ -20,6 +20,9 @@ describe("signing in", () => {
     await page.goto("/");
     await page.getByRole("button", { name: "Sign in" }).click();
     await page.getByText("Paste a token first.").waitFor();
+    await page.getByLabel("Token").fill("two words and an ü");
+    await page.keyboard.press("Enter");
+    await page.getByText("no spaces and no special letters").waitFor();
     await page.getByLabel("Token").fill("no-such-token");
     await page.keyboard.press("Enter");
     await page.getByText("does not know this token").waitFor();
@@ -70,6 +73,19 @@ describe("signing in", () => {
     await page.locator(".news").getByText("sibling").first().waitFor();
     assert.equal(await page.locator(".news").getByText("archive").count(), 0);
     assert.equal(await liveShown(page), 1);
+    await tab.finish();
+  });
+
+  it("takes a link with a code also into an open tab, and says when its code is spent", async () => {
+    const tab = await openTab(baton.base, { refused: true });
+    const { page } = tab;
+    await signIn(page);
+    await show(page, "code=spent-long-ago");
+    await page.getByText("This link was used before").waitFor();
+    assert.ok(!page.url().includes("spent-long-ago"));
+    await page.evaluate(() => sessionStorage.setItem("baton.token", "of-yesterday"));
+    await page.reload();
+    await page.getByText("does not take this token any more").waitFor();
     await tab.finish();
   });
 

@@ -138,6 +138,23 @@ describe("looks", () => {
     await page.keyboard.press("Escape");
     await page.locator(".inspector").waitFor({ state: "detached" });
     assert.equal(await page.evaluate(() => document.activeElement.localName), "canvas");
+
+    const { name } = organisation.editor;
+    await page.locator(".side.list").getByRole("button", { name }).focus();
+    await page.keyboard.press("Enter");
+    await page.locator(".inspector").getByRole("button", { name: "Delegate…" }).focus();
+    await page.keyboard.press("Enter");
+    await page.getByRole("dialog").waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+    await page.locator(".inspector").waitFor();
+    await page.keyboard.press("Escape");
+    await page.locator(".inspector").waitFor({ state: "detached" });
+    assert.ok((await page.evaluate(() => document.activeElement.textContent)).includes(name));
+    await page.getByRole("link", { name: "Inboxes" }).focus();
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name: "Inboxes" }).waitFor();
+    assert.equal(await page.evaluate(() => document.activeElement.localName), "h1");
     await tab.finish();
   });
 });

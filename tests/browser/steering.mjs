@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { describe, it, before, after } from "node:test";
-import { Agent, Baton, eventually, openTab, says, show, signIn, task } from "./rig.mjs";
+import { Agent, Baton, eventually, openTab, promised, says, show, signIn, task } from "./rig.mjs";
 
 describe("steering", () => {
-  let baton, desk, worker, nowhere, agent;
+  let baton, desk, worker, asker, nowhere, agent, asking;
   before(async () => {
     baton = await Baton.start();
     desk = await baton.workspace("desk");
@@ -15,10 +15,17 @@ describe("steering", () => {
       "tasks/cancel": ({ id }) => task(id, "canceled"),
     });
     worker = await baton.workspace("worker", { parent: desk, url: agent.url });
+    asking = await Agent.start({
+      "message/send": ({ message: { messageId } }) => task(`task-${messageId}`, "input-required", "Which colour?"),
+      "tasks/get": ({ id }) => task(id, "input-required", "Which colour?"),
+      "tasks/cancel": ({ id }) => task(id, "canceled"),
+    });
+    asker = await baton.workspace("asker", { parent: desk, url: asking.url });
     nowhere = await baton.workspace("nowhere", { parent: desk });
   });
   after(async () => {
     agent.end();
+    asking.end();
     await baton.stop();
   });
 
@@ -81,6 +88,58 @@ describe("steering", () => {
     await page.getByRole("dialog").getByRole("button", { name: "Close" }).last().click();
     const { delegations } = await baton.ask("/canvas/delegations?status=in_flight&q=bulk");
     assert.equal(delegations.filter((line) => line.retry_of).length, 2, "once each");
+    await tab.finish();
+  });
+
+  it("only stops a run of many by Escape, and tells what came of it", async () => {
+    for (let count = 0; count < 3; count += 1) await baton.delegate(desk, nowhere, `halted ${count}`);
+    const tab = await openTab(baton.base);
+    const { page } = tab;
+    await signIn(page);
+    await show(page, "/delegations?status=in_flight&q=halted");
+    await page.getByText("Looked through", { exact: false }).waitFor();
+    const held = promised();
+    await page.route("**/canvas/delegations/cancel", async (route) => {
+      if (!route.request().postDataJSON().dry_run) await held.promise;
+      await route.continue();
+    });
+    await page.getByRole("button", { name: "Cancel all that match…" }).click();
+    await page.getByRole("button", { name: "Cancel 3" }).click();
+    await page.getByText("Cancelling: 0 of 3").waitFor();
+    await page.mouse.click(5, 5);
+    for (let times = 0; times < 2; times += 1) await page.keyboard.press("Escape");
+    await page.getByText("Stopping after this batch").waitFor();
+    held.keep();
+    await page.getByText("3 cancelled.").waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+    await tab.finish();
+  });
+
+  it("keeps a written answer when the question changes, and asks before it is sent", async () => {
+    const id = await baton.delegate(desk, asker, "whatever");
+    await baton.until(desk, id, "input_required");
+    const tab = await openTab(baton.base);
+    const { page } = tab;
+    await signIn(page);
+    await show(page, `/delegations/${desk.id}/${id}`);
+    await page.getByLabel("Your answer").fill("Blue");
+    await page.route(`**/canvas/delegations/${desk.id}/${id}`, async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: { ...await response.json(), question: "Which size?" } });
+    });
+    // With it everything is read again, instead of only now and then.
+    await baton.workspace("newcomer");
+    await page.locator(".question").getByText("Which size?").waitFor();
+    await page.getByText("The question changed while you wrote").waitFor();
+    await page.getByRole("button", { name: "Send the answer" }).click();
+    await page.getByText("Press again").waitFor();
+    assert.equal(await page.getByLabel("Your answer").inputValue(), "Blue");
+    const sent = page.waitForRequest("**/input");
+    await page.getByRole("button", { name: "Send the answer" }).click();
+    assert.deepEqual((await sent).postDataJSON(), { text: "Blue" });
+    await page.unrouteAll({ behavior: "ignoreErrors" });
+    await baton.ask(`/workspaces/${desk.id}/delegations/${id}/cancel`, {});
     await tab.finish();
   });
 

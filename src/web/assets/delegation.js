@@ -100,6 +100,6 @@ function Progress({ progress: { percent } }) {
 const Missing = ({ id }) => html`
   <div class="empty unfound">
     <h1 class="empty-title">There is no delegation ${short(id)} here</h1>
-    <p>Its id may be cut off or of another caller; it may have been pruned after its end; or it is neither sent nor received by the workspace whose token you use.</p>
+    <p>The id may be cut off, or belong to another caller; the delegation may have been pruned after it ended; or the workspace whose token you use neither sent nor received it.</p>
     <div class="row"><a class="button" href="#/delegations">All delegations</a><a class="button" href=${`#/delegations?q=${encodeURIComponent(id)}`}>Search for this id</a></div>
   </div>`;

@@ -21,7 +21,7 @@ export function Health({ live }) {
         <h1>Health</h1>
         <${Collected} told=${told} />
       </header>
-      ${error && html`<p class="fault" role="alert">What is shown is how it was at <${Time} at=${told.now} />: ${error.message}. It is asked for again every 10 s.</p>`}
+      ${error && html`<p class="fault" role="alert">What is shown is how it was at <${Time} at=${told.now} />: ${error.message}. Retrying every 10 s.</p>`}
       <${Figures} told=${told} />
       <${Charts} told=${told} />
       <${Lines} live=${live} lines=${told.lines} again=${again} />

@@ -79,7 +79,7 @@ export function SignIn({ note, whenRefused, onSession }) {
     event.preventDefault();
     const token = field.current.value.trim();
     if (!token) return setFault("Paste a token first.");
-    if (!TOKEN.test(token)) return setFault("A token has neither spaces nor accented letters in it: copy it again, whole and alone.");
+    if (!TOKEN.test(token)) return setFault("A token contains no spaces and no special letters: copy it again, and only the token.");
     setBusy(true);
     try {
       onSession(await begin(token, whenRefused));

@@ -70,7 +70,7 @@ export function Deliveries({ live, data }) {
     <section class="card deliveries" aria-labelledby="of-deliveries">
       <h2 id="of-deliveries">Delivered to</h2>
       ${deliveries.length === 0
-        ? html`<p class="quiet">${isEnded(data.status) ? "Nobody was to be told of this ending." : "It is delivered when it ends."}</p>`
+        ? html`<p class="quiet">${isEnded(data.status) ? "Nobody had to be told of this ending." : "It is delivered when it ends."}</p>`
         : html`<ul>${deliveries.map((delivery, index) => html`<${Delivery} key=${`${delivery.to} ${index}`} live=${live} delivery=${delivery} />`)}</ul>`}
     </section>`;
 }

@@ -25,11 +25,11 @@ export const WAITS = {
   busy: ["The target says that it is busy", "asked again"],
   capacity: ["The target works on as many tasks as it takes at once", "looked at again", "goes on when it ends one"],
   unreachable: ["The target cannot be reached", "tried again"],
-  breaker: ["Too many tries came to nothing, so the target is only probed", "probed"],
+  breaker: ["Too many tries failed, so the target is only probed", "probed"],
   redelivery: ["The answer was lost on its way; the target drops repetitions", "the same message is sent again"],
   address: ["The target has not said where it listens", "looked at again", "goes on when it registers"],
   offline: ["The target is asleep or offline by its own word", "looked at again", "goes on with its next heartbeat"],
-  target_queue: ["The target has it in a queue of its own", "asked after", "goes on when the target reports"],
+  target_queue: ["The target has it in a queue of its own", "checked on", "goes on when the target reports"],
   poll: ["It lies in the target's inbox, and was not fetched yet", "looked at again", "goes on when the target reads its inbox"],
 };
 
@@ -80,7 +80,7 @@ function progress(told) {
 
 /** Classes of failures, for people. */
 export const FAILURES = {
-  reported: "Failed, as a party reported",
+  reported: "Reported as failed",
   refused: "The agent answered with an error",
   rejected: "The agent rejected the task",
   cancelled_by_target: "The agent cancelled its task",
@@ -93,9 +93,9 @@ export const FAILURES = {
   blocked_address: "The target's address may not be called",
   target_removed: "The target was removed",
   retries_exhausted: "The target could not be reached for too long",
-  dropped: "Dropped from the line by an operator",
+  dropped: "Dropped from the queue by an operator",
   deadline_exceeded: "The deadline passed",
-  internal: "A fault of Baton's own",
+  internal: "An internal fault in Baton",
 };
 
 const PRESENCE = {
