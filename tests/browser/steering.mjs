@@ -122,14 +122,15 @@ describe("steering", () => {
     const tab = await openTab(baton.base);
     const { page } = tab;
     await signIn(page);
+    // It is looked at again only now and then, where no event tells of it.
+    await page.clock.install();
     await show(page, `/delegations/${desk.id}/${id}`);
     await page.getByLabel("Your answer").fill("Blue");
     await page.route(`**/canvas/delegations/${desk.id}/${id}`, async (route) => {
       const response = await route.fetch();
       await route.fulfill({ response, json: { ...await response.json(), question: "Which size?" } });
     });
-    // With it everything is read again, instead of only now and then.
-    await baton.workspace("newcomer");
+    await page.clock.fastForward(16_000);
     await page.locator(".question").getByText("Which size?").waitFor();
     await page.getByText("The question changed while you wrote").waitFor();
     await page.getByRole("button", { name: "Send the answer" }).click();
