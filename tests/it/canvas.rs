@@ -239,7 +239,7 @@ async fn nobody_sees_what_is_not_theirs(database: Database) {
     for (by, matched) in [(&stranger, 0), (&root, 0), (&target, 0), (&caller, 1)] {
         for act in ["cancel", "retry"] {
             let path = format!("/canvas/delegations/{act}");
-            for mut body in [json!({}), named.clone()] {
+            for mut body in [json!({"status": "in_flight,ended"}), named.clone()] {
                 body["dry_run"] = json!(true);
                 let told = api.post(As::Workspace(by), &path, &body).await.expect(200);
                 let is_named = body["ids"].is_array();
@@ -392,7 +392,23 @@ async fn what_makes_no_sense_is_refused_by_name(database: Database) {
         ("cancel", json!({"ids": vec![&id; 501]}), "ids"),
         ("cancel", json!({"ids": [&id], "status": "stuck"}), "ids"),
         ("cancel", json!({"reason": 1}), "reason"),
-        ("retry", json!({"dry_run": "yes"}), "dry_run"),
+        (
+            "retry",
+            json!({"status": "ended", "dry_run": "yes"}),
+            "dry_run",
+        ),
+        (
+            "retry",
+            json!({"status": "ended", "dryrun": true}),
+            "dryrun",
+        ),
+        ("cancel", json!({"dry_run": true}), "status"),
+        ("cancel", json!({"ids": null, "q": "x"}), "status"),
+        (
+            "retry",
+            json!({"workspace_id": caller.id, "status": ""}),
+            "status",
+        ),
         ("retry", json!({"before": 7}), "before"),
         ("retry", json!({"status": ["failed"]}), "status"),
     ] {

@@ -105,7 +105,10 @@ async fn a_delegation_is_shown_with_its_family(database: Database) {
         .await
         .expect(200)
         .body;
-    assert_eq!(whole["children"], json!([]));
+    assert!(
+        whole.get("children").is_none() && whole.get("children_more").is_none(),
+        "{whole:#}"
+    );
 
     let again = api
         .retry(&target, &children[0])

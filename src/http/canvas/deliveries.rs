@@ -61,6 +61,7 @@ pub(super) struct Delivery {
 const DELIVERED: &str = "delivered";
 const OWED: &str = "owed";
 const WAITING: &str = "waiting";
+const DEAD: &str = "dead";
 const NONE: &str = "none";
 
 impl From<Delivery> for Value {
@@ -90,17 +91,23 @@ impl Delivery {
     }
 }
 
-/// The task first, then the outcome.
+/// The task first, then the outcome. `near` is whether whoever looks may communicate with the target.
 pub(super) fn deliveries(
     view: &DelegationView,
     caller: Option<&Workspace>,
     target: Option<&Workspace>,
+    near: bool,
     told: &Told,
     push: bool,
 ) -> Vec<Delivery> {
-    let mut all = vec![to_target(view, target), to_inbox(view, caller, told, push)];
+    let mut task = to_target(view, target);
+    task.address = task.address.filter(|_| near);
+    let mut all = vec![task, to_inbox(view, caller, told, push)];
     let [webhooks, receivers] = &told.receivers;
-    let ended = view.loaded.life.status().is_terminal();
+    let ended = match &view.loaded.life.state {
+        State::Ended(ended) => Some(ended.at),
+        _ => None,
+    };
     for (to, some) in [("webhook", webhooks), ("push", receivers)] {
         let some = some.iter().filter(|one| !is_too_late(one, view));
         all.extend(some.map(|one| to_receiver(to, one, ended, told.ending())));
@@ -128,7 +135,9 @@ fn to_target(view: &DelegationView, target: Option<&Workspace>) -> Delivery {
     Delivery {
         workspace_id: text(terms.target),
         name: target.map(|target| target.name.clone()),
-        address: address.and_then(|target| target.url.as_deref()).map(bare),
+        address: address
+            .and_then(|target| target.url.as_deref())
+            .and_then(origin),
         at: time(reached),
         attempts: Some(life.attempt.0),
         ..Delivery::new("target", state)
@@ -208,20 +217,28 @@ fn to_inbox(
 }
 
 /// Whether a receiver was told of the ending: it was told of what comes after its first row. An ending whose rows were
-/// pruned was long ago.
+/// pruned was long ago: it was told unless it could not be since then.
 fn to_receiver(
     to: &'static str,
     receiver: &Receiver,
-    ended: bool,
+    ended: Option<Timestamp>,
     ending: Option<Position>,
 ) -> Delivery {
     let course = &receiver.course;
-    let is_past = ending.is_none_or(|place| course.position > place);
+    let failed_then = course
+        .failing_since
+        .is_some_and(|since| ended.is_some_and(|ended| since <= ended));
+    let is_past = match (ending, course.state) {
+        (Some(place), _) => course.position > place,
+        (None, ReceiverState::Dead) => false,
+        (None, _) => !failed_then,
+    };
     let state = match course.state {
-        _ if !ended => WAITING,
         ReceiverState::Done => DELIVERED,
-        ReceiverState::Live | ReceiverState::Dead if is_past => DELIVERED,
-        ReceiverState::Live | ReceiverState::Dead => OWED,
+        _ if ended.is_some() && is_past => DELIVERED,
+        ReceiverState::Dead => DEAD,
+        ReceiverState::Live if ended.is_some() => OWED,
+        ReceiverState::Live => WAITING,
     };
     Delivery {
         workspace_id: Some(receiver.workspace.to_string()),
@@ -230,6 +247,12 @@ fn to_receiver(
         last_error: course.last_error.as_deref().map(ToOwned::to_owned),
         ..Delivery::new(to, state)
     }
+}
+
+/// Where an address leads, and nothing of what is asked there.
+fn origin(address: &str) -> Option<String> {
+    let origin = url::Url::parse(address).ok()?.origin();
+    origin.is_tuple().then(|| origin.ascii_serialization())
 }
 
 /// An address without what may be a secret in it.
@@ -253,5 +276,8 @@ mod tests {
         let shown = bare("https://name:word@host/path?token=secret#part");
         assert_eq!(shown, "https://host/path");
         assert_eq!(bare("no address"), "");
+        let shown = origin("https://name:word@host:8443/path?token=secret");
+        assert_eq!(shown.as_deref(), Some("https://host:8443"));
+        assert_eq!(origin("no address"), None);
     }
 }
