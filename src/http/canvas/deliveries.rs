@@ -270,6 +270,51 @@ fn bare(address: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Course, NodeId, ReceiverId, WorkspaceId};
+
+    fn receiver(course: Course) -> Receiver {
+        Receiver {
+            id: ReceiverId::mint(),
+            workspace: WorkspaceId::mint(),
+            delegation: None,
+            config: "one".into(),
+            url: "https://host/".into(),
+            scheme: None,
+            old_form: false,
+            sealed: None,
+            course,
+            node: NodeId::mint(),
+            created_at: Timestamp(0),
+        }
+    }
+
+    #[test]
+    fn a_receiver_was_told_of_what_comes_before_its_place() {
+        let (live, dead) = (ReceiverState::Live, ReceiverState::Dead);
+        let (ended, place) = (Some(Timestamp(100)), Some(Position(7)));
+        for (state, position, since, ended, ending, shown) in [
+            (live, 9, None, None, None, WAITING),
+            (dead, 9, Some(50), None, None, DEAD),
+            (live, 9, None, ended, place, DELIVERED),
+            (live, 7, None, ended, place, OWED),
+            (dead, 9, Some(150), ended, place, DELIVERED),
+            (dead, 7, Some(150), ended, place, DEAD),
+            // Its rows were pruned.
+            (live, 9, None, ended, None, DELIVERED),
+            (live, 9, Some(150), ended, None, DELIVERED),
+            (live, 9, Some(50), ended, None, OWED),
+            (dead, 9, Some(150), ended, None, DEAD),
+            (ReceiverState::Done, 0, None, ended, None, DELIVERED),
+        ] {
+            let receiver = receiver(Course {
+                state,
+                failing_since: since.map(Timestamp),
+                ..Course::from(Position(position))
+            });
+            let told = to_receiver("webhook", &receiver, ended, ending);
+            assert_eq!(told.state, shown, "{receiver:?} {ended:?} {ending:?}");
+        }
+    }
 
     #[test]
     fn an_address_shows_no_secret() {
