@@ -151,7 +151,7 @@ function Connection({ live }) {
   const lost = live.connection === "lost";
   const text = { live: "Live", connecting: "Connecting…", lost: "Connection lost" }[live.connection];
   return html`
-    <p class="connection" data-state=${live.connection} title=${lost ? "What is shown is how it stood when the connection was lost" : "Every change is shown as it is committed"}>
+    <p class="connection" data-state=${live.connection} title=${lost ? live.fault?.message ?? "What is shown is how it stood when the connection was lost" : "Every change is shown as it is committed"}>
       <i aria-hidden="true"></i><span class="state" role="status">${text}</span>${lost && html`<${Countdown} until=${live.tryAt} />`}
     </p>`;
 }
