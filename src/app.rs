@@ -1,9 +1,9 @@
 //! The one place where the parts are wired together, started in order, and stopped in the opposite order.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::ArbiterHandle;
 use actix_web::dev::Server;
@@ -13,7 +13,6 @@ use tokio::sync::{Notify, watch};
 
 use crate::admin_token::AdminToken;
 use crate::auth::Codes;
-use crate::clock;
 use crate::config::Config;
 use crate::delegation::{self, Delegations, Supervisor, SupervisorSettings};
 use crate::dispatch::{A2aClient, ClientConfig, PushOffer, TargetGuard};
@@ -153,14 +152,14 @@ impl App {
     /// An address that signs its first reader in as the admin, within ten minutes.
     #[must_use]
     pub fn sign_in_link(&self) -> String {
-        let code = self.codes.mint(self.admin_token.reveal(), clock::now());
-        format!("http://{}/#code={code}", self.address)
+        let code = self.codes.mint(self.admin_token.reveal(), Instant::now());
+        format!("http://{}/#code={code}", reachable(self.address))
     }
 
     /// Where to look, and what to try first.
     #[must_use]
     pub fn banner(&self) -> String {
-        let base = format!("http://{}", self.address);
+        let base = format!("http://{}", reachable(self.address));
         let (token, kept) = match self.admin_token.file() {
             Some(file) => (
                 format!("$(cat {})", file.display()),
@@ -169,7 +168,7 @@ impl App {
             None => ("$ADMIN_TOKEN".to_owned(), "given (ADMIN_TOKEN)".to_owned()),
         };
         format!(
-            "listening on {base}\n\
+            "listening on http://{}\n\
              database     {}\n\
              admin token  {kept}\n\
              canvas       {base}/ (sign in with the admin token, or a workspace's)\n\
@@ -178,7 +177,7 @@ impl App {
              curl {base}/health\n  \
              curl -H \"Authorization: Bearer {token}\" {base}/workspaces -d '{{\"name\":\"me\",\"external\":true}}'\n  \
              curl -H \"Authorization: Bearer {token}\" {base}/admin/delegations/stats",
-            self.database
+            self.address, self.database
         )
     }
 
@@ -462,6 +461,17 @@ fn start_pruning(config: &Config, store: &Store, persistence: &Persistence, live
     ));
 }
 
+/// Where a browser on this machine finds it: an address that stands for all of the machine's is none to go to.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        });
+    }
+    address
+}
+
 /// A database's address without its password.
 fn redact(url: &str) -> String {
     match url::Url::parse(url) {
@@ -471,5 +481,22 @@ fn redact(url: &str) -> String {
             parsed.to_string()
         }
         _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_names_an_address_to_go_to() {
+        for (listening, linked) in [
+            ("0.0.0.0:8080", "127.0.0.1:8080"),
+            ("[::]:1", "[::1]:1"),
+            ("10.0.0.7:80", "10.0.0.7:80"),
+        ] {
+            let linked: SocketAddr = linked.parse().unwrap();
+            assert_eq!(reachable(listening.parse().unwrap()), linked);
+        }
     }
 }

@@ -16,8 +16,8 @@
 //! HTTP GET  ─▶ store::Reader, a small pool that never waits for the writer
 //! ```
 //!
-//! Modules import only leftwards: `domain, clock, faults, liveness, web` → `client, config, limits, secrets, telemetry` → `store` →
-//! `auth, dispatch, events, persistence` → `delegation, outbox` → `http` → `admin_token, app` → `demo, bench, cli`. `tests/tidy.rs` holds
+//! Modules import only leftwards: `domain` → `clock, faults, web` → `client, config, limits, liveness, secrets` → `telemetry` → `store` →
+//! `auth, dispatch, events` → `admin_token, persistence` → `delegation, outbox` → `http` → `app` → `bench, cli, demo`. `tests/tidy` holds
 //! them to it. See `docs/ARCHITECTURE.md` for the longer story, and `docs/adr` for the reasons.
 
 pub mod admin_token;

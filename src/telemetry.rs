@@ -19,7 +19,7 @@ use crate::config::{Config, LogFormat};
 pub use endings::ended;
 pub use histogram::{Bucket, Histogram as Times};
 pub use history::{History, Quantiles, Sample, Standing};
-pub use totals::{TOTALS, Totals};
+pub use totals::{TOTALS, Totals, called, committed};
 
 /// Buckets for durations, in seconds: from a commit's to a long task's.
 const SECONDS: [f64; 14] = [

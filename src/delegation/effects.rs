@@ -24,7 +24,7 @@ use crate::faults::{Faults, Point};
 use crate::persistence::Persistence;
 use crate::secrets::Secrets;
 use crate::store::Store;
-use crate::telemetry::{Effect, Progress, TOTALS, count, ended};
+use crate::telemetry::{self, Effect, Progress, count, ended};
 
 /// The wait before the database is asked again for what an actor cannot do without.
 pub(super) const READ_RETRY: Duration = Duration::from_millis(500);
@@ -321,9 +321,7 @@ impl Runtime {
         }
         let duration = clock::now().since(started);
         let result = outcome_name(&called.outcome);
-        metrics::counter!("baton_calls_total", "result" => result).increment(1);
-        metrics::histogram!("baton_call_seconds").record(duration);
-        TOTALS.call.record(duration);
+        telemetry::called(result, duration);
         tracing::info!(
             delegation.id = %terms.key, attempt = attempt.0, duration_ms = duration.as_millis(), outcome = result,
             "called the target"

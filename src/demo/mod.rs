@@ -6,6 +6,7 @@ mod once;
 
 use std::io::IsTerminal as _;
 
+use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::app::App;
@@ -44,12 +45,22 @@ pub async fn run(
         std::env::temp_dir().join(format!("baton-demo-{}", uuid::Uuid::now_v7().simple()));
     std::fs::create_dir(&directory)?;
     config.database_url = format!("sqlite://{}", directory.join("demo.db").display());
+    let shown = show(config, options, metrics).await;
+    let removed = std::fs::remove_dir_all(&directory);
+    // What went wrong before says more.
+    shown?;
+    removed.with_context(|| format!("cannot remove {}", directory.display()))
+}
+
+async fn show(
+    config: Config,
+    options: DemoOptions,
+    metrics: PrometheusHandle,
+) -> anyhow::Result<()> {
     let app = App::start(config, metrics).await?;
-    let shown = if stays(options) {
+    if stays(options) {
         lively::show(app).await
     } else {
         once::show(app).await
-    };
-    std::fs::remove_dir_all(&directory)?;
-    shown
+    }
 }

@@ -120,6 +120,15 @@ impl Fields {
         }
     }
 
+    /// The first member that is none of these.
+    pub(crate) fn unknown(&self, known: &[&str]) -> Option<&str> {
+        let is_known = |name: &str| known.iter().any(|known| known.eq_ignore_ascii_case(name));
+        self.0
+            .keys()
+            .map(|name| &**name)
+            .find(|name| !is_known(name))
+    }
+
     /// The member as it is, `null` included.
     pub(crate) fn raw(&self, name: &'static str) -> Option<&Value> {
         self.0.get(name).or_else(|| {

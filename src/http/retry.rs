@@ -81,7 +81,7 @@ pub(crate) async fn retry(
 pub(crate) struct Begun {
     id: DelegationId,
     target: WorkspaceId,
-    acceptance: Acceptance,
+    pub(crate) acceptance: Acceptance,
 }
 
 /// Begins again what ended, if it may be.

@@ -1,6 +1,9 @@
 //! Who a token speaks for, and the token that a one-time code stands for.
 
+use std::time::Instant;
+
 use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
@@ -63,8 +66,13 @@ pub(crate) async fn begin(
     let body = body::read(&request, payload, CODE_BYTES).await?;
     let code = Fields::parse(&body).and_then(|fields| fields.required_text("code"));
     let code = code.map_err(|fault| fault.under("invalid request body"))?;
-    match state.codes.redeem(code.as_bytes(), clock::now()) {
-        Some(token) => answer::ok(&json!({"token": &*token})),
+    match state.codes.redeem(code.as_bytes(), Instant::now()) {
+        Some(token) => {
+            let mut response = answer::ok(&json!({"token": &*token}))?;
+            let no_store = HeaderValue::from_static("no-store");
+            response.headers_mut().insert(CACHE_CONTROL, no_store);
+            Ok(response)
+        }
         None => Err(ApiError::with(
             StatusCode::UNAUTHORIZED,
             "this code was used before, is too old, or was never given",

@@ -21,7 +21,7 @@ use crate::clock;
 use crate::events::EventHub;
 use crate::faults::{Faults, Point, Vital};
 use crate::store::{self, Commit, Lease, Store, Write, Writer, Written};
-use crate::telemetry::TOTALS;
+use crate::telemetry::committed;
 
 /// The first wait after a failed commit; doubles up to [`RETRY_CAP`].
 const RETRY_BASE: Duration = Duration::from_millis(50);
@@ -263,10 +263,7 @@ impl PersistenceActor {
                     let writes = commit.written.len();
                     let others = !actor.flights.is_empty();
                     actor.gauges.gate.committed(writes, others);
-                    metrics::histogram!("baton_commit_seconds").record(finished.took);
-                    if writes > 0 {
-                        TOTALS.commit.record(finished.took);
-                    }
+                    committed(writes, finished.took);
                     actor.pass_committed(&commit);
                     // One that began before another failed says nothing of that.
                     if failures == actor.failures {

@@ -3,8 +3,9 @@
 use super::session::Leased;
 use super::{
     ActivityFilter, ActivityView, AuditLimits, Commit, DelegationFilter, DelegationLine,
-    DelegationView, Error, EventView, Family, Handed, HandedFilter, Line, LineFilter, LinePage,
-    LiveMarks, Loaded, NodeView, OwedReply, Page, Reader, Tally, TokenView, ToldOf, Write, Writer,
+    DelegationView, Error, EventView, Faces, Family, Handed, HandedFilter, Line, LineFilter,
+    LinePage, LiveMarks, Loaded, NodeView, OwedReply, Page, Reader, Tally, TokenView, ToldOf,
+    Write, Writer,
 };
 use crate::domain::{
     ActivityId, Audited, DelegationId, DelegationKey, Envelope, NodeId, Position, Receiver,
@@ -414,6 +415,7 @@ implement_both! {
         fn audit_newest(limit: i64, limits: AuditLimits) -> Vec<Audited>;
     }
     read_canvas {
+        fn faces(limit: i64) -> Faces;
         fn live_marks(party: Option<WorkspaceId>, limit: i64) -> LiveMarks;
         fn lines(filter: &LineFilter) -> LinePage;
         fn lines_of(keys: &[DelegationKey]) -> Vec<Line>;

@@ -4,11 +4,12 @@ use diesel::prelude::{Queryable, Selectable};
 
 use super::fragments::{ResultHead, TaskHead};
 use super::life::{count, head, word};
-use super::schema::delegations;
+use super::schema::{delegations, workspaces};
 use super::types::{Id, Ts};
-use super::{DelegationLine, Error, Line, LiveMark, Relative};
+use super::{DelegationLine, Error, Face, Line, LiveMark, Relative};
 use crate::domain::{
-    Attempt, DelegationId, DelegationKey, Position, Progress, Status, WaitingFor, WorkspaceId,
+    Attempt, DelegationId, DelegationKey, DeliveryMode, Position, Progress, Status, WaitingFor,
+    WorkspaceId, WorkspaceStatus,
 };
 
 pub(crate) fn key_of(caller: Id, id: &str) -> DelegationKey {
@@ -21,6 +22,41 @@ pub(crate) fn key_of(caller: Id, id: &str) -> DelegationKey {
 fn waiting_for(text: Option<&str>) -> Result<Option<WaitingFor>, Error> {
     text.map(|text| word("waiting_for", text, WaitingFor::parse))
         .transpose()
+}
+
+/// A workspace of the picture, as read.
+#[derive(Queryable, Selectable, Debug)]
+#[diesel(table_name = workspaces)]
+pub(crate) struct FaceRow {
+    id: Id,
+    name: String,
+    role: Option<String>,
+    parent_id: Option<Id>,
+    status: String,
+    delivery_mode: String,
+    active_tasks: i32,
+    max_concurrent_tasks: i32,
+    current_task: Option<String>,
+    last_heartbeat_at: Option<Ts>,
+    created_at: Ts,
+}
+
+impl FaceRow {
+    pub(crate) fn read(self) -> Result<Face, Error> {
+        Ok(Face {
+            id: WorkspaceId(self.id.0),
+            name: self.name,
+            role: self.role,
+            parent: self.parent_id.map(|id| WorkspaceId(id.0)),
+            status: word("status", &self.status, WorkspaceStatus::parse)?,
+            delivery_mode: word("delivery_mode", &self.delivery_mode, DeliveryMode::parse)?,
+            active_tasks: self.active_tasks,
+            max_concurrent_tasks: self.max_concurrent_tasks,
+            current_task: self.current_task,
+            last_heartbeat_at: self.last_heartbeat_at.map(Into::into),
+            created_at: self.created_at.into(),
+        })
+    }
 }
 
 /// A live delegation: caller, id, target, status, what it waits for.

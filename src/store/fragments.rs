@@ -69,6 +69,8 @@ literals! {
     /// The caller, as an expression: PostgreSQL, which knows nothing yet of a new database, would look among all that the
     /// caller ever had, instead of by the id, and keep to that.
     Caller: Nullable<DbUuid> = "coalesce(delegations.caller_id, NULL)";
+    /// The number, as an expression: those of an id are found by it, and not among all that came before.
+    Number: BigInt = "(delegations.number + 0)";
     /// Whether the caller's workspace, and with it its feed, still exists. One that is younger than the delegation
     /// was purged and registered again, with an empty feed.
     CallerExists: Bool = "EXISTS (SELECT 1 FROM workspaces w WHERE w.id = delegations.caller_id \

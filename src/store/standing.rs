@@ -17,7 +17,8 @@ use crate::domain::{Ending, Life, State, Status, sanitize};
 /// The `standing` of what has not ended.
 pub(crate) const LIVE: &str = "live";
 
-/// The standings that delegations of these statuses have.
+/// The standings that delegations of these statuses have, that of live ones first: what ends while one after the other is
+/// read is found twice, and not missed.
 pub(crate) fn standings(statuses: &[Status]) -> Vec<&'static str> {
     let standing = |status: &Status| {
         if status.is_terminal() {
@@ -27,7 +28,9 @@ pub(crate) fn standings(statuses: &[Status]) -> Vec<&'static str> {
         }
     };
     let standings: BTreeSet<&str> = statuses.iter().map(standing).collect();
-    standings.into_iter().collect()
+    let mut standings: Vec<&str> = standings.into_iter().collect();
+    standings.sort_by_key(|standing| *standing != LIVE);
+    standings
 }
 
 /// The columns that say how a delegation ended. A change of a live one leaves them alone.
@@ -78,9 +81,9 @@ mod tests {
 
     #[test]
     fn each_status_stands_somewhere() {
-        let all = ["cancelled", "completed", "failed", "live"];
+        let all = ["live", "cancelled", "completed", "failed"];
         assert_eq!(standings(Status::ALL), all);
         let some = [Status::Pending, Status::Queued, Status::Failed];
-        assert_eq!(standings(&some), ["failed", "live"]);
+        assert_eq!(standings(&some), ["live", "failed"]);
     }
 }

@@ -86,6 +86,21 @@ impl Totals {
     }
 }
 
+/// Counts a call to a target, with what came of it.
+pub fn called(result: &'static str, took: Duration) {
+    metrics::counter!("baton_calls_total", "result" => result).increment(1);
+    metrics::histogram!("baton_call_seconds").record(took);
+    TOTALS.call.record(took);
+}
+
+/// Counts a commit of so many writes.
+pub fn committed(writes: usize, took: Duration) {
+    metrics::histogram!("baton_commit_seconds").record(took);
+    if writes > 0 {
+        TOTALS.commit.record(took);
+    }
+}
+
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }

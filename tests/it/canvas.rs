@@ -149,7 +149,14 @@ async fn filters_and_searches_find_what_is_meant(database: Database) {
         let found = all_ids(api, admin, &format!("limit=7&{query}"), async || {}).await;
         assert_eq!(found.len(), count, "{query}");
     }
-    let failed = lines(api, admin, "status=failed&limit=1").await.expect(200);
+    what_a_line_tells(api, &caller, &target).await;
+    an_id_is_found_at_once(api, &caller, &target).await;
+}
+
+async fn what_a_line_tells(api: &Api, caller: &Workspace, target: &Workspace) {
+    let failed = lines(api, As::Admin, "status=failed&limit=1")
+        .await
+        .expect(200);
     let line = &failed.body["delegations"][0];
     assert_eq!(
         (&line["error_class"], &line["status"]),
@@ -164,7 +171,11 @@ async fn filters_and_searches_find_what_is_meant(database: Database) {
         line["ended_at"].is_string() && line["deadline"].is_string(),
         "{line:#}"
     );
-    // A whole id comes at once, and once.
+}
+
+/// And once; and by its name.
+async fn an_id_is_found_at_once(api: &Api, caller: &Workspace, target: &Workspace) {
+    let admin = As::Admin;
     let first = lines(api, admin, "q=one-0000").await.expect(200);
     assert_eq!(
         (ids_of(&first), &first.body["searched"]),
@@ -208,38 +219,13 @@ async fn nobody_sees_what_is_not_theirs(database: Database) {
     let named = json!({"ids": [{"caller_id": caller.id, "delegation_id": "secret"}]});
     // Not even the root above them: it is no party.
     for other in [&stranger, &root] {
-        let by = As::Workspace(other);
-        assert_eq!(
-            api.get(by, &whole).await.expect(404).body,
-            json!({"error": "delegation not found"})
-        );
-        for query in ["", "q=secret", "status=ended"] {
-            assert_eq!(
-                ids_of(&lines(api, by, query).await.expect(200)),
-                [""; 0],
-                "{query}"
-            );
-        }
-        let refused = lines(api, by, &format!("workspace_id={}", caller.id))
-            .await
-            .expect(403);
-        assert!(refused.body["reason"].is_string());
-        let some = api
-            .post(by, "/canvas/delegations/lines", &named)
-            .await
-            .expect(200);
-        assert_eq!(ids_of(&some), [""; 0]);
-        let picture = api.get(by, "/canvas").await.expect(200).body;
-        assert_eq!(
-            (&picture["live"], &picture["live_total"]),
-            (&json!([]), &json!(0))
-        );
+        sees_nothing_of(api, other, &caller).await;
     }
     // To act is its caller's business, also when the target may look.
     for (by, matched) in [(&stranger, 0), (&root, 0), (&target, 0), (&caller, 1)] {
         for act in ["cancel", "retry"] {
             let path = format!("/canvas/delegations/{act}");
-            for mut body in [json!({}), named.clone()] {
+            for mut body in [json!({"status": "in_flight,ended"}), named.clone()] {
                 body["dry_run"] = json!(true);
                 let told = api.post(As::Workspace(by), &path, &body).await.expect(200);
                 let is_named = body["ids"].is_array();
@@ -252,8 +238,49 @@ async fn nobody_sees_what_is_not_theirs(database: Database) {
             }
         }
     }
+    whom_a_picture_shows(api, [&root, &caller, &target]).await;
+    for path in ["/canvas", "/canvas/delegations", &whole] {
+        api.get(As::Nobody, path).await.expect(401);
+        api.get(As::Bearer("wrong"), path).await.expect(401);
+    }
+}
+
+/// Of the only delegations that there are.
+async fn sees_nothing_of(api: &Api, other: &Workspace, caller: &Workspace) {
+    let by = As::Workspace(other);
+    let whole = format!("/canvas/delegations/{}/secret", caller.id);
+    let named = json!({"ids": [{"caller_id": caller.id, "delegation_id": "secret"}]});
+    assert_eq!(
+        api.get(by, &whole).await.expect(404).body,
+        json!({"error": "delegation not found"})
+    );
+    for query in ["", "q=secret", "status=ended"] {
+        assert_eq!(
+            ids_of(&lines(api, by, query).await.expect(200)),
+            [""; 0],
+            "{query}"
+        );
+    }
+    let refused = lines(api, by, &format!("workspace_id={}", caller.id))
+        .await
+        .expect(403);
+    assert!(refused.body["reason"].is_string());
+    let some = api
+        .post(by, "/canvas/delegations/lines", &named)
+        .await
+        .expect(200);
+    assert_eq!(ids_of(&some), [""; 0]);
+    let picture = api.get(by, "/canvas").await.expect(200).body;
+    assert_eq!(
+        (&picture["live"], &picture["live_total"]),
+        (&json!([]), &json!(0))
+    );
+}
+
+async fn whom_a_picture_shows(api: &Api, family: [&Workspace; 3]) {
+    let [_, caller, _] = family;
     let kin = api
-        .get(As::Workspace(&caller), "/canvas?live=0")
+        .get(As::Workspace(caller), "/canvas?live=0")
         .await
         .expect(200)
         .body;
@@ -263,14 +290,11 @@ async fn nobody_sees_what_is_not_theirs(database: Database) {
         .unwrap()
         .iter()
         .map(|one| one["id"].as_str().unwrap());
-    let expected = [&root, &caller, &target].map(|one| one.id.as_str());
+    let expected = family.map(|one| one.id.as_str());
     assert_eq!(kin.collect::<BTreeSet<_>>(), BTreeSet::from(expected));
     let all = api.get(As::Admin, "/canvas").await.expect(200).body;
     assert_eq!(all["workspaces"].as_array().unwrap().len(), 6);
-    for path in ["/canvas", "/canvas/delegations", &whole] {
-        api.get(As::Nobody, path).await.expect(401);
-        api.get(As::Bearer("wrong"), path).await.expect(401);
-    }
+    assert_eq!(all["workspaces_total"], 6);
 }
 
 async fn the_picture_is_no_newer_than_its_place(database: Database) {
@@ -392,7 +416,23 @@ async fn what_makes_no_sense_is_refused_by_name(database: Database) {
         ("cancel", json!({"ids": vec![&id; 501]}), "ids"),
         ("cancel", json!({"ids": [&id], "status": "stuck"}), "ids"),
         ("cancel", json!({"reason": 1}), "reason"),
-        ("retry", json!({"dry_run": "yes"}), "dry_run"),
+        (
+            "retry",
+            json!({"status": "ended", "dry_run": "yes"}),
+            "dry_run",
+        ),
+        (
+            "retry",
+            json!({"status": "ended", "dryrun": true}),
+            "dryrun",
+        ),
+        ("cancel", json!({"dry_run": true}), "status"),
+        ("cancel", json!({"ids": null, "q": "x"}), "status"),
+        (
+            "retry",
+            json!({"workspace_id": caller.id, "status": ""}),
+            "status",
+        ),
         ("retry", json!({"before": 7}), "before"),
         ("retry", json!({"status": ["failed"]}), "status"),
     ] {

@@ -91,6 +91,7 @@ async fn it_is_worth_watching_within_five_seconds_and_goes_on() {
         api.post(As::Nobody, "/session", &body).await
     };
     let told = sign_in().await.expect(200);
+    assert_eq!(told.header("cache-control"), Some("no-store"));
     let token = told.str("token");
     let soon = eventually_within(SOON, "live delegations in many states", async || {
         let states = live(&api, token).await;

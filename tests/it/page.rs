@@ -213,6 +213,8 @@ async fn to_load_the_page_costs_no_allowance(database: Database) {
     }
     let counted = api.get(As::Nobody, "/session").await.expect(401);
     assert!(counted.header("x-ratelimit-remaining").is_some());
+    let posted = api.post(As::Nobody, "/", &json!({})).await;
+    assert!(posted.header("x-ratelimit-remaining").is_some());
 }
 
 async fn a_session_says_who_speaks_and_where_events_go_on(database: Database) {

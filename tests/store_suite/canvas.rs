@@ -128,6 +128,67 @@ pub(crate) fn a_text_is_looked_for_in_all_that_is_said(store: &TestStore) {
     assert_eq!(all(store, foreign).0, []);
 }
 
+/// Others may have given the same id to whatever they like.
+pub(crate) fn an_id_of_many_is_found_by_each(store: &TestStore) {
+    let [target, last] = std::array::from_fn(|_| created(store, None));
+    let id = DelegationId::mint();
+    let mut keys = Vec::new();
+    for number in 0..12 {
+        let caller = if number == 0 {
+            last
+        } else {
+            created(store, None)
+        };
+        let mut begin = acceptance(caller, target);
+        begin.delegation.terms.key.id = id.clone();
+        store.commit(&[accept(&begin)]);
+        keys.push(begin.delegation.terms.key);
+    }
+    let newest_first: Vec<DelegationKey> = keys.iter().rev().cloned().collect();
+    for (parties, found) in [
+        (Parties::Any, &*newest_first),
+        (Parties::Either(target), &*newest_first),
+        (Parties::Either(last), &keys[..1]),
+        (Parties::Caller(last), &keys[..1]),
+        (Parties::Caller(target), &[]),
+    ] {
+        let filter = LineFilter {
+            parties,
+            ..searching(&id.to_string())
+        };
+        // More than a page: later ones leave them out.
+        let page = store.read(move |reader| reader.lines(&filter));
+        let lines = page.lines.into_iter().map(|line| line.line.key);
+        assert_eq!(lines.collect::<Vec<_>>(), found, "{parties:?}");
+    }
+    let third = keys[3].clone();
+    let number = store.read(move |reader| reader.number(&third));
+    let filter = LineFilter {
+        before: number,
+        ..searching(&id.to_string())
+    };
+    let page = store.read(move |reader| reader.lines(&filter));
+    assert_eq!((page.lines.len(), page.next), (3, number));
+}
+
+pub(crate) fn faces_are_the_newest_workspaces(store: &TestStore) {
+    let [first, gone, last] = std::array::from_fn(|_| created(store, None));
+    store.commit(&[Write::RemoveWorkspaces {
+        ids: vec![gone],
+        purge: false,
+        events: vec![],
+        at: tick(),
+    }]);
+    for (limit, ids) in [(10, vec![last, first]), (1, vec![last])] {
+        let faces = store.read(move |reader| reader.faces(limit));
+        let found = faces.newest.iter().map(|face| face.id);
+        assert_eq!((found.collect::<Vec<_>>(), faces.total), (ids, 2));
+    }
+    let whole = store.read(move |reader| reader.workspace(last)).unwrap();
+    let face = store.read(|reader| reader.faces(1)).newest.remove(0);
+    assert_eq!(face, Face::from(whole));
+}
+
 pub(crate) fn what_lives_is_shown_newest_first(store: &TestStore) {
     let (first, second) = (begun(store), begun(store));
     let ended = begun(store);

@@ -45,6 +45,8 @@ suite! {
     canvas {
         lists_are_looked_through_without_loss,
         a_text_is_looked_for_in_all_that_is_said,
+        an_id_of_many_is_found_by_each,
+        faces_are_the_newest_workspaces,
         what_lives_is_shown_newest_first,
         what_a_workspace_was_given_is_found,
         families_are_found,
@@ -91,6 +93,7 @@ suite! {
     }
     plans {
         each_read_goes_by_an_index,
+        a_repeat_is_found_by_what_it_repeats,
         the_feed_of_a_new_database_finds_delegations_by_id,
         each_write_finds_its_rows_by_an_index,
     }

@@ -6,5 +6,6 @@ ALTER TABLE delegations ADD COLUMN parent_delegation_id text COLLATE "C";
 CREATE INDEX delegations_children ON delegations (parent_caller_id, parent_delegation_id, number)
     WHERE parent_caller_id IS NOT NULL;
 
--- What was begun again is found by the one that it repeats.
+-- What was begun again is found by the one that it repeats, whose id is compared byte by byte: an index in another order is no use.
+ALTER TABLE delegations ALTER COLUMN retry_of TYPE text COLLATE "C";
 CREATE INDEX delegations_repeats ON delegations (caller_id, retry_of, number) WHERE retry_of IS NOT NULL;

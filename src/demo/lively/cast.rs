@@ -41,15 +41,13 @@ impl Temper {
             Self::Calm => return None,
             Self::Quick => (1, 1_800),
             Self::Thoughtful => (1, 3_000),
-            Self::Diligent => (1, 4_000),
+            Self::Diligent | Self::Nightly => (1, 4_000),
             Self::Inquisitive => (1, 7_000),
             Self::Single => (4, 16_000),
             Self::Busy => (4, 14_000),
-            Self::Silent => (1, 9_000),
+            Self::Silent | Self::Leading => (1, 9_000),
             Self::Polling => (2, 7_000),
-            Self::Nightly => (1, 4_000),
             Self::Unlucky => (1, 5_000),
-            Self::Leading => (1, 9_000),
         };
         Some((tasks, Duration::from_millis(pause)))
     }
@@ -75,7 +73,8 @@ pub(super) struct Part {
 /// What may be asked of it.
 #[derive(Deserialize, Clone, Debug)]
 pub(super) struct Task {
-    pub(super) task: String,
+    #[serde(rename = "task")]
+    pub(super) words: String,
     pub(super) answer: String,
     /// What it asks first.
     #[serde(default)]
@@ -98,23 +97,25 @@ mod tests {
         assert_eq!(part.tasks.is_empty(), part.temper.appetite().is_none());
         let asks = part.temper == Temper::Inquisitive;
         for task in &part.tasks {
-            assert!(!task.task.is_empty() && !task.answer.is_empty());
+            assert!(!task.words.is_empty() && !task.answer.is_empty());
             assert_eq!(
                 (task.question.is_empty(), task.reply.is_empty()),
                 (!asks, !asks)
             );
         }
         names.push(part.name.clone());
-        part.below.iter().for_each(|part| check(part, names));
+        for part in &part.below {
+            check(part, names);
+        }
     }
 
     #[test]
     fn everybody_has_a_name_and_something_to_do() {
         let organisations = organisations().unwrap();
         let mut names = Vec::new();
-        organisations
-            .iter()
-            .for_each(|part| check(part, &mut names));
+        for part in &organisations {
+            check(part, &mut names);
+        }
         let all = names.len();
         names.sort_unstable();
         names.dedup();

@@ -40,7 +40,7 @@ async fn give(target: &Rc<Player>) -> anyhow::Result<()> {
         return Ok(());
     };
     let body = json!({
-        "target_id": target.seat.id, "task": task.task, "deadline_seconds": 900,
+        "target_id": target.seat.id, "task": task.words, "deadline_seconds": 900,
         "priority": if rand::random_ratio(1, 5) { 100 } else { 50 },
     });
     let id = asker.seat.delegate(&body).await?;

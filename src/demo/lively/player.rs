@@ -37,7 +37,7 @@ impl Player {
 
     /// The task of these words; others may ask for something of their own.
     pub(super) fn task(&self, words: &str) -> Option<&Task> {
-        self.tasks.iter().find(|task| task.task == words)
+        self.tasks.iter().find(|task| task.words == words)
     }
 
     /// How many tasks it works on.

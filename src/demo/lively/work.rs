@@ -172,7 +172,7 @@ async fn lead(player: &Player, id: &str, words: &str) -> anyhow::Result<()> {
         )
         .await?;
         let body = json!({
-            "target_id": helper.seat.id, "task": part.task, "parent_delegation_id": id,
+            "target_id": helper.seat.id, "task": part.words, "parent_delegation_id": id,
             "deadline_seconds": 600,
         });
         let child = player.seat.delegate(&body).await?;

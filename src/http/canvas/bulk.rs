@@ -1,7 +1,9 @@
 //! Many delegations at once: to withdraw what lives, to begin again what ended. Each goes the way that it goes alone, several
 //! side by side, so that they share commits.
 
+use std::cell::Cell;
 use std::pin::pin;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
@@ -19,18 +21,29 @@ use crate::http::extract::Anybody;
 use crate::http::openapi::{BulkBody, BulkCancelBody, Limited, Refused};
 use crate::http::retry::{Again, repeat};
 use crate::http::state::AppState;
-use crate::store::{self, LineFilter, Parties, Reader, Tally};
+use crate::store::{self, Acceptance, LineFilter, Parties, Reader, Tally};
 
 const INVALID: &str = "invalid request body";
+
+/// What a body may say. Anything else is refused: a misspelt `dry_run` would act.
+const KNOWN: [&str; 7] = [
+    "ids",
+    "status",
+    "workspace_id",
+    "q",
+    "before",
+    "reason",
+    "dry_run",
+];
 
 /// How many one call acts on, or names.
 const AT_ONCE: usize = 500;
 /// How many of them are under way side by side.
-const SIDE_BY_SIDE: usize = 32;
-/// How many are counted.
-const COUNTED: usize = 100_000;
+const SIDE_BY_SIDE: usize = 8;
+/// How many are counted, well within the time that a read has.
+const COUNTED: usize = 20_000;
 /// How many are looked at for a text when they are only counted.
-const COUNTED_LOOK: usize = 20_000;
+const COUNTED_LOOK: usize = 5_000;
 /// How many refusals are told with their reasons.
 const TOLD: usize = 20;
 
@@ -62,11 +75,16 @@ struct Errand {
 impl Errand {
     fn read(fields: &Fields, principal: Principal, act: Act) -> Result<Self, ApiError> {
         let invalid = |fault: Fault| fault.under(INVALID);
-        let asked = Asked::of(fields)?;
+        must_be_known(fields)?;
+        let asked = Asked::of(|name| fields.text(name))?;
         let named = keys(fields, AT_ONCE)?;
         if named.is_some() && asked.is_filter() {
             let reason = "cannot be given together with status, workspace_id or q";
             return Err(invalid(Fault::new("ids", reason)));
+        }
+        if named.is_none() && !asked.has_status() {
+            let reason = "is required unless ids are given: in_flight or ended mean all of these";
+            return Err(invalid(Fault::new("status", reason)));
         }
         let mut filter = asked.filter(principal, AT_ONCE)?;
         // What it was given, it may see; to act is its caller's business.
@@ -92,9 +110,21 @@ impl Errand {
     }
 }
 
+fn must_be_known(fields: &Fields) -> Result<(), ApiError> {
+    let Some(name) = fields.unknown(&KNOWN) else {
+        return Ok(());
+    };
+    let reason = format!("is not known; known are: {}", KNOWN.join(", "));
+    let extra = json!({"field": name, "reason": reason});
+    Err(ApiError::with(StatusCode::BAD_REQUEST, INVALID, extra))
+}
+
 /// Those that are meant, newest first, and where the next call goes on.
+#[derive(Default)]
 struct Meant {
     found: Vec<(DelegationKey, Position)>,
+    /// Whether those of exactly an id may be among them.
+    is_first: bool,
     next: Option<Cursor>,
 }
 
@@ -108,6 +138,7 @@ fn meant(
         let page = reader.lines(filter)?;
         return Ok(Meant {
             found: page.lines.iter().map(of).collect(),
+            is_first: filter.is_first,
             next: page.next.map(Cursor::next),
         });
     };
@@ -121,6 +152,7 @@ fn meant(
     }
     Ok(Meant {
         found: lines.iter().map(of).collect(),
+        is_first: filter.is_first,
         next: None,
     })
 }
@@ -177,10 +209,7 @@ async fn run(state: &AppState, errand: Errand) -> Result<HttpResponse, ApiError>
         return count(state, errand).await;
     }
     let meant = if errand.is_void() {
-        Meant {
-            found: Vec::new(),
-            next: None,
-        }
+        Meant::default()
     } else {
         let read = state.store.read(move |reader| {
             let filter = begun_now(reader, errand.filter)?;
@@ -242,38 +271,79 @@ enum Outcome {
     Later(ApiError),
 }
 
-async fn carry_out(state: &AppState, act: &Act, meant: Meant) -> Result<Value, ApiError> {
-    let matched = meant.found.len();
-    let (mut done, mut refused, mut told) = (0_usize, 0_usize, Vec::new());
-    let mut next = meant.next;
-    let work = stream::iter(meant.found).map(async |(key, number)| {
-        let outcome = one(state, act, &key).await;
-        (key, number, outcome)
-    });
-    let mut outcomes = pin!(work.buffered(SIDE_BY_SIDE));
-    let mut passed = 0_usize;
-    while let Some((key, Position(number), outcome)) = outcomes.next().await {
+/// What became of all.
+#[derive(Default)]
+struct Report {
+    done: usize,
+    refused: usize,
+    told: Vec<Value>,
+    /// How many there was an outcome of before the first of which there was none.
+    passed: usize,
+    /// The first of which there was none, and why.
+    later: Option<(Position, ApiError)>,
+}
+
+impl Report {
+    fn take(&mut self, key: &DelegationKey, number: Position, outcome: Outcome) {
+        let is_over = self.later.is_some();
         match outcome {
-            Outcome::Done => done = done.saturating_add(1),
-            Outcome::Passed => {}
-            Outcome::Refused(error) => {
-                refused = refused.saturating_add(1);
-                if told.len() < TOLD {
+            Outcome::Done => self.done = self.done.saturating_add(1),
+            Outcome::Later(error) if !is_over => self.later = Some((number, error)),
+            // What was refused after that, the next call meets again, and tells.
+            Outcome::Refused(error) if !is_over => {
+                self.refused = self.refused.saturating_add(1);
+                if self.told.len() < TOLD {
                     let (caller, id) = (key.caller.to_string(), key.id.to_string());
-                    told.push(json!({"caller_id": caller, "delegation_id": id, "error": error}));
+                    self.told
+                        .push(json!({"caller_id": caller, "delegation_id": id, "error": error}));
                 }
             }
-            // What was not done is done by the next call; if nothing was, there is nothing to tell.
-            Outcome::Later(error) if passed == 0 => return Err(error),
-            Outcome::Later(_) => {
-                next = Some(Cursor::next(Position(number.saturating_add(1))));
-                break;
-            }
+            Outcome::Passed | Outcome::Refused(_) | Outcome::Later(_) => {}
         }
-        passed = passed.saturating_add(1);
+        if self.later.is_none() {
+            self.passed = self.passed.saturating_add(1);
+        }
+    }
+}
+
+/// Once there is no room for one, no others are begun; those under way are waited for.
+async fn carry_out(state: &AppState, act: &Act, meant: Meant) -> Result<Value, ApiError> {
+    let Meant {
+        found,
+        is_first,
+        mut next,
+    } = meant;
+    let matched = found.len();
+    let is_over = Cell::new(false);
+    let work = stream::iter(found).map(async |(key, number)| {
+        if is_over.get() {
+            return None;
+        }
+        let outcome = one(state, act, &key).await;
+        if matches!(outcome, Outcome::Later(_)) {
+            is_over.set(true);
+        }
+        Some((key, number, outcome))
+    });
+    let mut outcomes = pin!(work.buffered(SIDE_BY_SIDE));
+    let mut report = Report::default();
+    while let Some(outcome) = outcomes.next().await {
+        if let Some((key, number, outcome)) = outcome {
+            report.take(&key, number, outcome);
+        }
+    }
+    if let Some((Position(number), error)) = report.later {
+        // If nothing was done, there is nothing to tell.
+        if report.passed == 0 && report.done == 0 {
+            return Err(error);
+        }
+        next = Some(Cursor {
+            before: Position(number.saturating_add(1)),
+            is_first,
+        });
     }
     Ok(json!({
-        "matched": matched, "done": done, "refused": told, "refused_count": refused,
+        "matched": matched, "done": report.done, "refused": report.told, "refused_count": report.refused,
         "next": next.map(|next| next.to_string()),
     }))
 }
@@ -314,8 +384,14 @@ async fn begin_again(state: &AppState, key: &DelegationKey) -> Result<Outcome, A
         return Ok(Outcome::Passed);
     }
     let again = Again::under(format!("canvas-retry-{}", key.id));
-    repeat(state, key.clone(), again, None).await?;
-    Ok(Outcome::Done)
+    let begun = repeat(state, key.clone(), again, None).await?;
+    Ok(match begun.acceptance {
+        Acceptance::Created { .. } => Outcome::Done,
+        Acceptance::Replayed { .. } => Outcome::Passed,
+        Acceptance::KeyMismatch => Outcome::Refused(in_words(&ApiError::key_mismatch())),
+        // The new id, not the old one's.
+        Acceptance::IdTaken => Outcome::Later(ApiError::datastore(Duration::from_secs(1))),
+    })
 }
 
 fn in_words(error: &ApiError) -> String {

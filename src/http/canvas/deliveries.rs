@@ -61,6 +61,7 @@ pub(super) struct Delivery {
 const DELIVERED: &str = "delivered";
 const OWED: &str = "owed";
 const WAITING: &str = "waiting";
+const DEAD: &str = "dead";
 const NONE: &str = "none";
 
 impl From<Delivery> for Value {
@@ -90,17 +91,23 @@ impl Delivery {
     }
 }
 
-/// The task first, then the outcome.
+/// The task first, then the outcome. `near` is whether whoever looks may communicate with the target.
 pub(super) fn deliveries(
     view: &DelegationView,
     caller: Option<&Workspace>,
     target: Option<&Workspace>,
+    near: bool,
     told: &Told,
     push: bool,
 ) -> Vec<Delivery> {
-    let mut all = vec![to_target(view, target), to_inbox(view, caller, told, push)];
+    let mut task = to_target(view, target);
+    task.address = task.address.filter(|_| near);
+    let mut all = vec![task, to_inbox(view, caller, told, push)];
     let [webhooks, receivers] = &told.receivers;
-    let ended = view.loaded.life.status().is_terminal();
+    let ended = match &view.loaded.life.state {
+        State::Ended(ended) => Some(ended.at),
+        _ => None,
+    };
     for (to, some) in [("webhook", webhooks), ("push", receivers)] {
         let some = some.iter().filter(|one| !is_too_late(one, view));
         all.extend(some.map(|one| to_receiver(to, one, ended, told.ending())));
@@ -128,7 +135,9 @@ fn to_target(view: &DelegationView, target: Option<&Workspace>) -> Delivery {
     Delivery {
         workspace_id: text(terms.target),
         name: target.map(|target| target.name.clone()),
-        address: address.and_then(|target| target.url.as_deref()).map(bare),
+        address: address
+            .and_then(|target| target.url.as_deref())
+            .and_then(origin),
         at: time(reached),
         attempts: Some(life.attempt.0),
         ..Delivery::new("target", state)
@@ -208,20 +217,28 @@ fn to_inbox(
 }
 
 /// Whether a receiver was told of the ending: it was told of what comes after its first row. An ending whose rows were
-/// pruned was long ago.
+/// pruned was long ago: it was told unless it could not be since then.
 fn to_receiver(
     to: &'static str,
     receiver: &Receiver,
-    ended: bool,
+    ended: Option<Timestamp>,
     ending: Option<Position>,
 ) -> Delivery {
     let course = &receiver.course;
-    let is_past = ending.is_none_or(|place| course.position > place);
+    let failed_then = course
+        .failing_since
+        .is_some_and(|since| ended.is_some_and(|ended| since <= ended));
+    let is_past = match (ending, course.state) {
+        (Some(place), _) => course.position > place,
+        (None, ReceiverState::Dead) => false,
+        (None, _) => !failed_then,
+    };
     let state = match course.state {
-        _ if !ended => WAITING,
         ReceiverState::Done => DELIVERED,
-        ReceiverState::Live | ReceiverState::Dead if is_past => DELIVERED,
-        ReceiverState::Live | ReceiverState::Dead => OWED,
+        _ if ended.is_some() && is_past => DELIVERED,
+        ReceiverState::Dead => DEAD,
+        ReceiverState::Live if ended.is_some() => OWED,
+        ReceiverState::Live => WAITING,
     };
     Delivery {
         workspace_id: Some(receiver.workspace.to_string()),
@@ -230,6 +247,12 @@ fn to_receiver(
         last_error: course.last_error.as_deref().map(ToOwned::to_owned),
         ..Delivery::new(to, state)
     }
+}
+
+/// Where an address leads, and nothing of what is asked there.
+fn origin(address: &str) -> Option<String> {
+    let origin = url::Url::parse(address).ok()?.origin();
+    origin.is_tuple().then(|| origin.ascii_serialization())
 }
 
 /// An address without what may be a secret in it.
@@ -247,11 +270,59 @@ fn bare(address: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Course, NodeId, ReceiverId, WorkspaceId};
+
+    fn receiver(course: Course) -> Receiver {
+        Receiver {
+            id: ReceiverId::mint(),
+            workspace: WorkspaceId::mint(),
+            delegation: None,
+            config: "one".into(),
+            url: "https://host/".into(),
+            scheme: None,
+            old_form: false,
+            sealed: None,
+            course,
+            node: NodeId::mint(),
+            created_at: Timestamp(0),
+        }
+    }
+
+    #[test]
+    fn a_receiver_was_told_of_what_comes_before_its_place() {
+        let (live, dead) = (ReceiverState::Live, ReceiverState::Dead);
+        let (ended, place) = (Some(Timestamp(100)), Some(Position(7)));
+        for (state, position, since, ended, ending, shown) in [
+            (live, 9, None, None, None, WAITING),
+            (dead, 9, Some(50), None, None, DEAD),
+            (live, 9, None, ended, place, DELIVERED),
+            (live, 7, None, ended, place, OWED),
+            (dead, 9, Some(150), ended, place, DELIVERED),
+            (dead, 7, Some(150), ended, place, DEAD),
+            // Its rows were pruned.
+            (live, 9, None, ended, None, DELIVERED),
+            (live, 9, Some(150), ended, None, DELIVERED),
+            (live, 9, Some(50), ended, None, OWED),
+            (dead, 9, Some(150), ended, None, DEAD),
+            (ReceiverState::Done, 0, None, ended, None, DELIVERED),
+        ] {
+            let receiver = receiver(Course {
+                state,
+                failing_since: since.map(Timestamp),
+                ..Course::from(Position(position))
+            });
+            let told = to_receiver("webhook", &receiver, ended, ending);
+            assert_eq!(told.state, shown, "{receiver:?} {ended:?} {ending:?}");
+        }
+    }
 
     #[test]
     fn an_address_shows_no_secret() {
         let shown = bare("https://name:word@host/path?token=secret#part");
         assert_eq!(shown, "https://host/path");
         assert_eq!(bare("no address"), "");
+        let shown = origin("https://name:word@host:8443/path?token=secret");
+        assert_eq!(shown.as_deref(), Some("https://host:8443"));
+        assert_eq!(origin("no address"), None);
     }
 }

@@ -156,7 +156,8 @@ pub(crate) async fn list(
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
     let Anybody(principal) = speaker;
-    let filter = Asked::from(&query).filter(principal, limit(&query)?)?;
+    let asked = Asked::of(|name| Ok(query.get(name).map(ToOwned::to_owned)))?;
+    let filter = asked.filter(principal, limit(&query)?)?;
     let page = state
         .store
         .read(move |reader| reader.lines(&filter))

@@ -8,7 +8,6 @@ use crate::auth::Principal;
 use crate::domain::{DelegationId, DelegationKey, Position, Status, WorkspaceId};
 use crate::http::body::Fields;
 use crate::http::error::{ApiError, Fault};
-use crate::http::extract::Query;
 use crate::store::{LineFilter, Parties, Search};
 
 const INVALID: &str = "invalid filter";
@@ -73,21 +72,12 @@ pub(super) struct Asked {
     before: Option<String>,
 }
 
-impl From<&Query> for Asked {
-    fn from(query: &Query) -> Self {
-        let text = |name| query.get(name).map(ToOwned::to_owned);
-        Self {
-            status: text("status"),
-            workspace: text("workspace_id"),
-            text: text("q"),
-            before: text("before"),
-        }
-    }
-}
-
 impl Asked {
-    pub(super) fn of(fields: &Fields) -> Result<Self, ApiError> {
-        let text = |name| fields.text(name).map_err(|fault| fault.under(INVALID));
+    /// `text` says what a member holds.
+    pub(super) fn of(
+        text: impl Fn(&'static str) -> Result<Option<String>, Fault>,
+    ) -> Result<Self, ApiError> {
+        let text = |name| text(name).map_err(|fault| fault.under(INVALID));
         Ok(Self {
             status: text("status")?,
             workspace: text("workspace_id")?,
@@ -99,6 +89,10 @@ impl Asked {
     /// Whether it says which ones are meant.
     pub(super) const fn is_filter(&self) -> bool {
         self.status.is_some() || self.workspace.is_some() || self.text.is_some()
+    }
+
+    pub(super) const fn has_status(&self) -> bool {
+        self.status.is_some()
     }
 
     pub(super) fn cursor(&self) -> Result<Option<Cursor>, ApiError> {
@@ -186,7 +180,7 @@ pub(super) fn keys(fields: &Fields, most: usize) -> Result<Option<Vec<Delegation
     let ids = match fields.value("ids") {
         None => return Ok(None),
         Some(Value::Array(ids)) if ids.len() <= most => ids,
-        Some(Value::Array(_)) => return Err(fault(format!("must be at most {most}"))),
+        Some(Value::Array(_)) => return Err(fault(format!("must be at most {most} entries"))),
         Some(_) => return Err(fault("must be an array".to_owned())),
     };
     let key = |id: &Value| {
@@ -204,9 +198,11 @@ pub(super) fn keys(fields: &Fields, most: usize) -> Result<Option<Vec<Delegation
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::extract::Query;
 
     fn filter(query: &str, principal: Principal) -> Result<LineFilter, ApiError> {
-        Asked::from(&Query::parse(query)).filter(principal, 50)
+        let query = Query::parse(query);
+        Asked::of(|name| Ok(query.get(name).map(ToOwned::to_owned)))?.filter(principal, 50)
     }
 
     #[test]

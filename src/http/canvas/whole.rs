@@ -6,7 +6,9 @@ use serde_json::{Map, Value, json};
 use super::deliveries::{Told, deliveries};
 use super::lines::{TASK_BYTES, is_visible};
 use crate::auth::Principal;
-use crate::domain::{DelegationKey, Workspace, WorkspaceId, preview};
+use crate::domain::{
+    DelegationKey, Kinship, Workspace, WorkspaceId, WorkspaceStatus, kinship, preview,
+};
 use crate::http::answer::{self, text};
 use crate::http::delegation_views::body;
 use crate::http::error::ApiError;
@@ -26,24 +28,50 @@ struct Read {
     task: Option<std::sync::Arc<str>>,
     caller: Option<Workspace>,
     target: Option<Workspace>,
+    /// Whether whoever looks may communicate with the target.
+    near: bool,
     family: Family,
     told: Told,
 }
 
-fn read(reader: &mut dyn Reader, key: &DelegationKey) -> Result<Option<Read>, store::Error> {
+fn read(
+    reader: &mut dyn Reader,
+    key: &DelegationKey,
+    principal: Principal,
+) -> Result<Option<Read>, store::Error> {
     let Some(view) = reader.view(key)? else {
         return Ok(None);
     };
     let target = view.loaded.terms.target;
+    let target = target.map_or(Ok(None), |target| reader.workspace(target))?;
     let one_more = i64::try_from(RELATIVES).unwrap_or(0).saturating_add(1);
     Ok(Some(Read {
         task: reader.task(key)?,
         caller: reader.workspace(key.caller)?,
-        target: target.map_or(Ok(None), |target| reader.workspace(target))?,
+        near: is_near(reader, principal, target.as_ref())?,
+        target,
         family: reader.family(key, one_more)?,
         told: Told::read(reader, key)?,
         view,
     }))
+}
+
+fn is_near(
+    reader: &mut dyn Reader,
+    principal: Principal,
+    target: Option<&Workspace>,
+) -> Result<bool, store::Error> {
+    let Principal::Workspace(own) = principal else {
+        return Ok(true);
+    };
+    let Some(target) = target.filter(|target| target.status != WorkspaceStatus::Removed) else {
+        return Ok(false);
+    };
+    let (own, target) = (reader.ancestry(own)?, reader.ancestry(target.id)?);
+    Ok(matches!(
+        kinship(&own, &target),
+        Kinship::Same | Kinship::Related
+    ))
 }
 
 /// The whole of a delegation, for its caller, its target and the admin: what the plain route tells, with its family, and
@@ -69,7 +97,7 @@ pub(crate) async fn get(
     let wanted = key.clone();
     let found = state
         .store
-        .read(move |reader| read(reader, &wanted))
+        .read(move |reader| read(reader, &wanted, principal))
         .await?;
     let target = |found: &Read| found.view.loaded.terms.target;
     let found = found.filter(|found| is_visible(principal, &key, target(found)));
@@ -116,14 +144,21 @@ fn shown(found: &Read, principal: Principal, with_raw: bool, push: bool) -> Map<
             .collect::<Vec<_>>()
     };
     tell("parent", one(&family.parent).into());
-    tell("children", some(&family.children).into());
-    tell("children_more", (family.children.len() > RELATIVES).into());
+    // The target handed them on; to whom is nobody else's business.
+    let target = found.view.loaded.terms.target;
+    if target.map_or(principal == Principal::Admin, |target| {
+        principal.may_act_for(target)
+    }) {
+        tell("children", some(&family.children).into());
+        tell("children_more", (family.children.len() > RELATIVES).into());
+    }
     tell("retried_from", one(&family.retried_from).into());
     tell("retried_as", some(&family.retried_as).into());
     let all = deliveries(
         &found.view,
         found.caller.as_ref(),
         found.target.as_ref(),
+        found.near,
         &found.told,
         push,
     );

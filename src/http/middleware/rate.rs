@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{Error, ResponseError as _, web};
 use governor::clock::{Clock as _, DefaultClock};
@@ -112,7 +113,9 @@ pub(super) async fn limit_rate<B: MessageBody>(
     let peer = peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let limit = request.app_data::<web::Data<RateLimit>>();
     // To load the page takes dozens of files, and says nothing of how much its reader asks.
-    let limit = limit.filter(|_| !page::is_at(request.path()));
+    let is_page =
+        page::is_at(request.path()) && [Method::GET, Method::HEAD].contains(request.method());
+    let limit = limit.filter(|_| !is_page);
     let Some(allowance) = limit.and_then(|limit| limit.check(peer)) else {
         return next(request).await.map(ServiceResponse::map_into_left_body);
     };

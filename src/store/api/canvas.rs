@@ -2,8 +2,8 @@
 
 use super::DelegationLine;
 use crate::domain::{
-    ActivityType, DelegationId, DelegationKey, Position, Progress, Status, Timestamp, WaitingFor,
-    WorkspaceId,
+    ActivityType, DelegationId, DelegationKey, DeliveryMode, Position, Progress, Status, Timestamp,
+    WaitingFor, Workspace, WorkspaceId, WorkspaceStatus,
 };
 
 /// Whose delegations are meant.
@@ -15,6 +15,60 @@ pub enum Parties {
     Either(WorkspaceId),
     /// Those that it sent.
     Caller(WorkspaceId),
+}
+
+/// A workspace as a picture of everything shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Face {
+    /// Its id.
+    pub id: WorkspaceId,
+    /// Its name.
+    pub name: String,
+    /// What it does, in words.
+    pub role: Option<String>,
+    /// The workspace above it; none for the root of an organisation.
+    pub parent: Option<WorkspaceId>,
+    /// Its presence.
+    pub status: WorkspaceStatus,
+    /// How it takes work.
+    pub delivery_mode: DeliveryMode,
+    /// From its last heartbeat.
+    pub active_tasks: i32,
+    /// How many tasks it says it takes at once.
+    pub max_concurrent_tasks: i32,
+    /// From its last heartbeat.
+    pub current_task: Option<String>,
+    /// When its agent last spoke.
+    pub last_heartbeat_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+impl From<Workspace> for Face {
+    fn from(workspace: Workspace) -> Self {
+        Self {
+            id: workspace.id,
+            name: workspace.name,
+            role: workspace.role,
+            parent: workspace.parent,
+            status: workspace.status,
+            delivery_mode: workspace.delivery_mode,
+            active_tasks: workspace.active_tasks,
+            max_concurrent_tasks: workspace.max_concurrent_tasks,
+            current_task: workspace.current_task,
+            last_heartbeat_at: workspace.last_heartbeat_at,
+            created_at: workspace.created_at,
+        }
+    }
+}
+
+/// Workspaces that were not removed.
+#[derive(Clone, Debug)]
+pub struct Faces {
+    /// The newest, newest first.
+    pub newest: Vec<Face>,
+    /// How many there are.
+    pub total: i64,
 }
 
 /// A live delegation as a picture of everything shows it.
@@ -99,7 +153,7 @@ pub struct LineFilter {
     pub statuses: Vec<Status>,
     /// Only those that hold this text.
     pub search: Option<Search>,
-    /// Whether those of exactly the id that is looked for come first; later pages leave them out.
+    /// Whether those of exactly the id that is looked for come first, up to 500 of them; later pages leave them out.
     pub is_first: bool,
     /// Only those that have a known target and that nobody began again yet.
     pub repeatable: bool,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Error, Family, Line, LineFilter, LinePage, LiveMarks, Tally, ToldOf};
+use super::{Error, Faces, Family, Line, LineFilter, LinePage, LiveMarks, Tally, ToldOf};
 use crate::domain::{
     ActivityId, ActivityType, Attempt, Audited, DelegationId, DelegationKey, Ending, Envelope,
     EventId, Incarnation, Json, Life, NodeId, Position, Receiver, ReceiverId, ReceiverState,
@@ -375,6 +375,8 @@ pub trait Reader {
     fn nodes(&mut self) -> Result<Vec<NodeView>, Error>;
     /// A list, newest first.
     fn delegations(&mut self, filter: &DelegationFilter) -> Result<Vec<DelegationLine>, Error>;
+    /// The workspaces that were not removed, the newest first, at most `limit`; and how many there are.
+    fn faces(&mut self, limit: i64) -> Result<Faces, Error>;
     /// What lives, of one party or of all, the newest first, at most `limit`; and how many there are.
     fn live_marks(&mut self, party: Option<WorkspaceId>, limit: i64) -> Result<LiveMarks, Error>;
     /// A page of what a person looks for, newest first.

@@ -9,22 +9,49 @@ macro_rules! read_canvas {
             use diesel::prelude::*;
 
             use super::read_delegations::numbers;
-            use crate::domain::{ActivityType, DelegationKey, Position, WorkspaceId};
-            use crate::store::canvas::{LineRow, MarkTuple, RelativeRow, key_of, read_mark};
-            use crate::store::fragments::{IsChild, IsRepeat, IsRepeatable, OfLive, TellsOfEnding};
+            use crate::domain::{
+                ActivityType, DelegationKey, Position, WorkspaceId, WorkspaceStatus,
+            };
+            use crate::store::canvas::{
+                FaceRow, LineRow, MarkTuple, RelativeRow, key_of, read_mark,
+            };
+            use crate::store::fragments::{
+                Callee, Caller, IsChild, IsRepeat, IsRepeatable, Number, OfLive, TellsOfEnding,
+            };
             use crate::store::life::{id_text, unreadable, word};
             use crate::store::lines::Look;
-            use crate::store::schema::{activity_logs, delegations, delegations_live};
+            use crate::store::schema::{activity_logs, delegations, delegations_live, workspaces};
             use crate::store::types::{Id, Ts};
             use crate::store::{
-                Error, Family, Line, LineFilter, LinePage, LiveMarks, Relative, ReplyState, Tally,
-                ToldOf,
+                Error, Faces, Family, Line, LineFilter, LinePage, LiveMarks, Parties, Relative,
+                ReplyState, Tally, ToldOf,
             };
 
             /// How many lines are read at once when many are looked through.
             const CHUNK: usize = 250;
             /// How many are counted at once.
             const COUNTED: usize = 5_000;
+            /// How many of exactly one id are found.
+            const EXACT: i64 = 500;
+
+            pub(in crate::store) fn faces(conn: &mut $Conn, limit: i64) -> Result<Faces, Error> {
+                use workspaces as w;
+                let removed = WorkspaceStatus::Removed.as_str();
+                let newest: Vec<FaceRow> = w::table
+                    .filter(w::status.ne(removed))
+                    .order((w::created_at.desc(), w::id.desc()))
+                    .limit(limit)
+                    .select(FaceRow::as_select())
+                    .load(conn)?;
+                let all = w::table.filter(w::status.ne(removed));
+                Ok(Faces {
+                    newest: newest
+                        .into_iter()
+                        .map(FaceRow::read)
+                        .collect::<Result<_, _>>()?,
+                    total: all.select(count_star()).first(conn)?,
+                })
+            }
 
             pub(in crate::store) fn live_marks(
                 conn: &mut $Conn,
@@ -91,17 +118,28 @@ macro_rules! read_canvas {
                 }
             }
 
-            /// Those of exactly the id that is looked for.
+            /// Those of exactly the id that is looked for, be they more than a page: later pages leave them out.
             fn exact(conn: &mut $Conn, filter: &LineFilter) -> Result<Vec<Line>, Error> {
                 let Some(search) = filter.search.as_ref().filter(|_| filter.is_first) else {
                     return Ok(Vec::new());
                 };
-                let found: Vec<i64> = delegations::table
+                let mut found = delegations::table
                     .filter(delegations::delegation_id.eq(id_text(&search.id)))
                     .select(delegations::number)
                     .order(delegations::caller_id)
-                    .limit(i64::try_from(filter.limit).unwrap_or(i64::MAX))
-                    .load(conn)?;
+                    .limit(EXACT)
+                    .into_boxed::<$Db>();
+                match filter.parties {
+                    Parties::Any => {}
+                    Parties::Either(id) => {
+                        found = found.filter(Caller.eq(Id(id.0)).or(Callee.eq(Id(id.0))));
+                    }
+                    Parties::Caller(id) => found = found.filter(Caller.eq(Id(id.0))),
+                }
+                if let Some(before) = filter.before {
+                    found = found.filter(Number.lt(before.0));
+                }
+                let found: Vec<i64> = found.load(conn)?;
                 let mut lines = read_lines(conn, &found, filter.repeatable)?;
                 lines.retain(|line| filter.means(&line.line));
                 Ok(lines)

@@ -196,9 +196,6 @@ macro_rules! read_delegations {
                     if let Some(number) = look.before {
                         query = query.filter($number.lt(number.0));
                     }
-                    if let Some(instant) = look.older_than {
-                        query = query.filter(delegations::created_at.lt(Ts::from(instant)));
-                    }
                     query
                 }};
             }
@@ -210,7 +207,10 @@ macro_rules! read_delegations {
                 look: &Look<'_>,
             ) -> Result<Vec<i64>, Error> {
                 use delegations as d;
-                let query = newest!(d::table, d::number, d::caller_id, d::callee_id, side, look);
+                let mut query = newest!(d::table, d::number, d::caller_id, d::callee_id, side, look);
+                if let Some(instant) = look.older_than {
+                    query = query.filter(d::created_at.lt(Ts::from(instant)));
+                }
                 Ok(query.load(conn)?)
             }
 
@@ -221,7 +221,10 @@ macro_rules! read_delegations {
             ) -> Result<Vec<i64>, Error> {
                 use delegations_live as l;
                 let all = l::table.inner_join(delegations::table.on(OfLive));
-                let query = newest!(all, l::number, l::caller_id, l::callee_id, side, look);
+                let mut query = newest!(all, l::number, l::caller_id, l::callee_id, side, look);
+                if let Some(instant) = look.older_than {
+                    query = query.filter(delegations::created_at.lt(Ts::from(instant)));
+                }
                 let words: Vec<&str> = look.statuses.iter().map(|one| one.as_str()).collect();
                 Ok(query.filter(delegations::status.eq_any(words)).load(conn)?)
             }
@@ -233,8 +236,13 @@ macro_rules! read_delegations {
                 look: &Look<'_>,
             ) -> Result<Vec<i64>, Error> {
                 use delegations_ended as e;
+                let Some(instant) = look.older_than else {
+                    let query = newest!(e::table, e::number, e::caller_id, e::callee_id, side, look);
+                    return Ok(query.filter(e::standing.eq(standing)).load(conn)?);
+                };
                 let all = e::table.inner_join(delegations::table.on(delegations::number.eq(e::number)));
-                let query = newest!(all, e::number, e::caller_id, e::callee_id, side, look);
+                let query = newest!(all, e::number, e::caller_id, e::callee_id, side, look)
+                    .filter(delegations::created_at.lt(Ts::from(instant)));
                 Ok(query.filter(e::standing.eq(standing)).load(conn)?)
             }
 

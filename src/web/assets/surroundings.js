@@ -56,6 +56,7 @@ const STATES = {
   owed: { word: "Owed", kind: "warn" },
   waiting: { word: "Not yet", kind: "idle" },
   none: { word: "Nothing to deliver", kind: "idle" },
+  dead: { word: "Given up", kind: "warn" },
 };
 
 /** What the target ended up without, as far as it showed. */

@@ -2,7 +2,7 @@
 
 import { ask, query } from "../api.js";
 import { Compose } from "../compose.js";
-import { Dialog, Empty, Loading, Name, Status, Time, Age, address, useLive, useLoaded, useNews } from "../parts.js";
+import { Dialog, Empty, Failure, Loading, Name, Status, Time, Age, address, useLive, useLoaded, useNews } from "../parts.js";
 import { html, useEffect, useMemo, useRef, useState } from "../vendor.js";
 import { LIVE, STATUSES, isPresent, number, plural, presence, standing } from "../words.js";
 import { Camera, steer } from "./camera.js";
@@ -30,7 +30,7 @@ export function Canvas({ live, session }) {
   useEffect(() => {
     if (selected && live.position !== null && !live.workspaces.has(selected)) setSelected(NOBODY);
   });
-  if (!known) return html`<div class="page"><${Loading} what="the canvas" /></div>`;
+  if (!known) return html`<div class="page">${live.fault ? html`<${Failure} error=${live.fault} />` : html`<${Loading} what="the canvas" />`}</div>`;
   if (live.workspaces.size === 0) return html`<div class="page"><${Nobody} /></div>`;
   const choose = (id, { reveal, byArrow: isByArrow = false } = {}) => {
     opener.current = document.activeElement;
