@@ -218,6 +218,7 @@ const Shortcuts = ({ onClose, links }) => html`
       <dt><kbd>/</kbd></dt><dd>Search</dd>
       <dt><kbd>+</kbd> <kbd>−</kbd> <kbd>0</kbd></dt><dd>Canvas: zoom in, zoom out, show all</dd>
       <dt><kbd>←</kbd> <kbd>↑</kbd> <kbd>↓</kbd> <kbd>→</kbd></dt><dd>Canvas: to the next workspace in that direction</dd>
+      <dt><kbd>Enter</kbd></dt><dd>Canvas: into the workspace that is chosen</dd>
       <dt><kbd>Esc</kbd></dt><dd>Close what is open</dd>
       <dt><kbd>?</kbd></dt><dd>This list</dd>
     </dl>
