@@ -490,13 +490,9 @@ mod tests {
 
     #[test]
     fn a_link_names_an_address_to_go_to() {
-        for (listening, linked) in [
-            ("0.0.0.0:8080", "127.0.0.1:8080"),
-            ("[::]:1", "[::1]:1"),
-            ("10.0.0.7:80", "10.0.0.7:80"),
-        ] {
-            let linked: SocketAddr = linked.parse().unwrap();
-            assert_eq!(reachable(listening.parse().unwrap()), linked);
-        }
+        let shown = |listening: &str| reachable(listening.parse().unwrap()).to_string();
+        assert_eq!(shown("0.0.0.0:8080"), "127.0.0.1:8080");
+        assert_eq!(shown("[::]:1"), "[::1]:1");
+        assert_eq!(shown("10.0.0.7:80"), "10.0.0.7:80");
     }
 }

@@ -166,7 +166,7 @@ bodies! {
     /// Which delegations are meant: those that are named, or else those that the filter lets through; all without either.
     BulkBody {
         #[schema(max_items = 500)] ids: Option<Vec<NamedBody>>,
-        /// Statuses, `in_flight` or `ended`, separated by commas.
+        /// Statuses, `in_flight` or `ended`, separated by commas; required unless there are `ids`.
         status: Option<String>,
         #[schema(format = "uuid")] workspace_id: Option<String>,
         /// A text, as for the list.

@@ -402,3 +402,28 @@ fn in_words(error: &ApiError) -> String {
         None => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{DelegationId, WorkspaceId};
+
+    #[test]
+    fn what_was_under_way_is_counted_and_left_to_the_next_call_to_tell() {
+        let key = DelegationKey {
+            caller: WorkspaceId::mint(),
+            id: DelegationId::mint(),
+        };
+        let no = || Outcome::Refused("no".to_owned());
+        let away = || Outcome::Later(ApiError::datastore(Duration::from_secs(1)));
+        let outcomes = [Outcome::Done, no(), away(), Outcome::Done, no(), away()];
+        let mut report = Report::default();
+        for (number, outcome) in (0..6).rev().zip(outcomes) {
+            report.take(&key, Position(number), outcome);
+        }
+        assert_eq!((report.done, report.passed), (2, 2));
+        assert_eq!((report.refused, report.told.len()), (1, 1));
+        let later = report.later.map(|(number, _)| number);
+        assert_eq!(later, Some(Position(3)));
+    }
+}
