@@ -154,18 +154,22 @@ async fn many_are_begun_again_and_none_of_them_twice(database: Database) {
     assert_eq!(act(api, As::Admin, "retry", &body).await.1, 0);
     assert_eq!(database.count(begun), 27);
     agent.behave(B::Echo);
-    let counted = dry_run(api, As::Admin, "retry", &all).await.body;
-    assert_eq!(counted["matched"], 27 + 3);
-    assert_eq!(act(api, As::Admin, "retry", &all).await.1, 27);
-    assert_eq!(
-        database.count("SELECT count(*) FROM delegations"),
-        32 + 27 + 27
-    );
+    the_new_ones_are_begun_again(api, &database).await;
     api.report_completed(&target, "live", "done")
         .await
         .expect(200);
     api.wait_until_all_ended(&caller).await;
     server.assert_invariants().await;
+}
+
+/// The three whose target is gone are meant, and refused, each time.
+async fn the_new_ones_are_begun_again(api: &Api, database: &Database) {
+    let all = json!({"status": "ended"});
+    let counted = dry_run(api, As::Admin, "retry", &all).await.body;
+    assert_eq!(counted["matched"], 27 + 3);
+    assert_eq!(act(api, As::Admin, "retry", &all).await.1, 27);
+    let stored = database.count("SELECT count(*) FROM delegations");
+    assert_eq!(stored, 32 + 27 + 27);
 }
 
 /// Three of them of a target that is gone; and one whose target is not known.
