@@ -46,6 +46,8 @@ def put_path_ids(case, number):
         return
     if "id" in path and number % 8 != 0:
         path["id"] = WORLD[pick(["caller", "caller", "caller", "target", "root", "scratch", "gone"], number >> 3)]
+    if "caller" in path and number % 4 != 0:
+        path["caller"] = WORLD["caller"]
     if "delegation_id" in path and number % 3 != 0:
         path["delegation_id"] = pick(WORLD["delegations"], number >> 6)
     if "token_id" in path and (number % 3 != 0 or path["token_id"] == WORLD["token_id"]):
