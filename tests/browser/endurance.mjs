@@ -84,7 +84,13 @@ class Crowd {
 
 /** What the page's thread does is noted by itself. */
 function watch() {
-  window.watched = { longest: 0, over: 0 };
+  window.watched = { longest: 0, over: 0, events: 0 };
+  window.WebSocket = class extends WebSocket {
+    constructor(...how) {
+      super(...how);
+      this.addEventListener("message", () => { window.watched.events += 1; });
+    }
+  };
   new PerformanceObserver((list) => {
     for (const { duration } of list.getEntries()) {
       window.watched.longest = Math.max(window.watched.longest, duration);
@@ -110,7 +116,6 @@ await signIn(page);
 await page.locator(".legend").waitFor();
 const session = await page.context().newCDPSession(page);
 await session.send("Performance.enable");
-const place = async () => (await baton.ask("/session")).position;
 crowd.run(EVENTS / 3);
 await seconds(5);
 
@@ -119,12 +124,11 @@ const rows = [];
 for (let at = 0; at < SECONDS; at += STRETCH) {
   const view = views[rows.length % views.length];
   await show(page, view);
-  await page.evaluate(() => Object.assign(window.watched, { longest: 0, over: 0 }));
-  const before = await place();
+  await page.evaluate(() => Object.assign(window.watched, { longest: 0, over: 0, events: 0 }));
   const begun = Date.now();
   await seconds(STRETCH);
-  const events = ((await place()) - before) / ((Date.now() - begun) / 1000);
-  const { longest, over } = await page.evaluate(() => window.watched);
+  const { longest, over, events: told } = await page.evaluate(() => window.watched);
+  const events = told / ((Date.now() - begun) / 1000);
   const held = await memory(session);
   rows.push({ view, longest, ...held });
   console.log(`${String(Math.round(at + STRETCH)).padStart(5)} s  ${view.padEnd(14)} ${Math.round(events)} events/s  longest task ${longest.toFixed(0)} ms, ${over} over ${LONGEST}  heap ${held.heap.toFixed(1)} MB, ${held.nodes} nodes, ${held.listeners} listeners`);

@@ -4,8 +4,9 @@
 import { ENDED, LIVE, isPresent } from "../words.js";
 import { DISC } from "./arrange.js";
 
-/** How long the picture below may be out of date, in ms. */
+/** How long the picture below may be out of date, in ms, and how much longer for each disc in it. */
 const STALE = 200;
+const STALE_MORE = 0.5;
 /** So many discs in sight may each look for another place for its name. */
 const FEW = 150;
 /** How large a disc is, in pixels of its radius, that has a name beside it. */
@@ -23,6 +24,7 @@ export class Painter {
   #drawn = { stamp: "", at: 0 };
   #colours = {};
   #pulses = [];
+  #beads = { points: 0, of: new Map() };
 
   constructor(canvas) {
     this.canvas = canvas;
@@ -39,6 +41,7 @@ export class Painter {
     }
     probe.remove();
     this.#drawn.stamp = "";
+    this.#beads = { points: 0, of: new Map() };
   }
 
   /** Takes the size of its element. */
@@ -59,7 +62,7 @@ export class Painter {
   paint(scene, camera, { selected, hovered }, seconds) {
     const seen = [camera.x, camera.y, camera.scale, this.ratio, selected, hovered].join();
     const now = performance.now();
-    const stale = scene.version !== this.#drawn.version && now - this.#drawn.at > STALE;
+    const stale = scene.version !== this.#drawn.version && now - this.#drawn.at > STALE + STALE_MORE * scene.nodes.size;
     if (seen !== this.#drawn.stamp || stale) {
       this.#paintBelow(scene, camera, { selected, hovered });
       this.#drawn = { stamp: seen, version: scene.version, at: now };
@@ -186,25 +189,32 @@ export class Painter {
     context.fillText(load.total > 9999 ? `${Math.round(load.total / 1000)}k` : load.total, x, y + 0.5);
   }
 
-  // All beads of a colour are one shape: that is what makes many of them cheap.
+  // Beads are pictures: many small ones are cheap to copy, and dear to draw where there is no graphics processor.
   #paintBeads(context, scene, camera) {
     const size = Math.min(DISC * 0.4, Math.max(3.6, 2.7 / camera.scale));
-    const shapes = new Map();
+    const scale = camera.scale * this.ratio;
     for (const bead of scene.beads.all.values()) {
       const place = beadPlace(scene, bead);
       if (!place || !visible({ ...place, r: 4 }, camera)) continue;
-      if (!shapes.has(bead.status)) shapes.set(bead.status, new Path2D());
-      const shape = shapes.get(bead.status);
-      shape.moveTo(place.x + size, place.y);
-      shape.arc(place.x, place.y, size, 0, 2 * Math.PI);
+      const picture = this.#beadOf(bead.status, Math.ceil(size * scale));
+      const half = picture.width / 2 / scale;
+      context.drawImage(picture, place.x - half, place.y - half, 2 * half, 2 * half);
     }
-    context.lineWidth = 1;
-    context.strokeStyle = this.#colours.raised;
-    for (const [status, shape] of shapes) {
-      context.fillStyle = this.#colours[status];
-      context.stroke(shape);
-      context.fill(shape);
-    }
+  }
+
+  /** A bead of a status, so many of the screen's points from its middle to its rim. */
+  #beadOf(status, points) {
+    if (points !== this.#beads.points) this.#beads = { points, of: new Map() };
+    const known = this.#beads.of.get(status);
+    if (known) return known;
+    const picture = document.createElement("canvas");
+    picture.width = picture.height = 2 * points + 2;
+    const context = picture.getContext("2d");
+    context.translate(points + 1, points + 1);
+    this.#dot(context, 0, 0, points, this.#colours.raised);
+    this.#dot(context, 0, 0, points - 0.5, this.#colours[status]);
+    this.#beads.of.set(status, picture);
+    return picture;
   }
 
   #paintPulses(context, scene, camera, seconds) {

@@ -11,10 +11,13 @@ import { Scene } from "./scene.js";
 
 /** The longest step of one frame, in seconds: who comes back to the page sees no leap. */
 const LONGEST_STEP = 0.1;
-/** A frame that took longer than this, in ms, is followed by a pause of its length. */
+/** A frame that took longer than this, in ms, is followed by a pause of twice its length, but no longer than the second. */
 const DEAR_FRAME = 9;
+const DEAREST_PAUSE = 120;
 /** How many workspaces the list shows at once. */
-const LISTED = 200;
+const LISTED = 60;
+/** How long the list keeps its order while loads change, in ms: rows that jump cannot be hit, and cost the layout. */
+const KEPT_ORDER = 3_000;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 const NOBODY = { id: null, byArrow: false };
@@ -111,8 +114,15 @@ function openStage(canvas, live, scene, held, setTip) {
     const flying = scene.beads.step(seconds, (bead) => painter.pulse(bead.caller, bead.status));
     const travelling = camera.step(seconds);
     const unfinished = painter.paint(scene, camera, held, seconds);
-    const took = performance.now() - begun;
-    if (flying || travelling || unfinished) wake(took > DEAR_FRAME ? took : 0);
+    if (flying || travelling || unfinished) after(begun);
+  };
+  // What a frame costs is known when it is on the screen: without a graphics processor that is more than its drawing.
+  const after = (begun) => {
+    frame = setTimeout(() => {
+      frame = null;
+      const took = performance.now() - begun;
+      wake(took > DEAR_FRAME ? Math.min(DEAREST_PAUSE, 2 * took) : 0);
+    });
   };
   const wake = (pause = 0) => {
     if (frame !== null) return;
@@ -225,9 +235,8 @@ function Legend({ scene, live }) {
 function List({ live, scene, selected, choose }) {
   const [filter, setFilter] = useState("");
   const wanted = filter.trim().toLowerCase();
-  const found = [...live.workspaces.values()].filter(({ name, role }) => !wanted || `${name} ${role ?? ""}`.toLowerCase().includes(wanted));
   const load = (id) => scene.loads.get(id)?.total ?? 0;
-  found.sort((one, other) => load(other.id) - load(one.id) || one.name.localeCompare(other.name));
+  const found = useOrdered(live, wanted, load);
   return html`
     <aside class="side list" id="workspaces" aria-label="Workspaces">
       <label class="hidden-text" for="find">Find a workspace</label>
@@ -245,6 +254,18 @@ function List({ live, scene, selected, choose }) {
       ${found.length === 0 && html`<p class="quiet small">No workspace matches.</p>`}
       ${found.length > LISTED && html`<p class="quiet small">and ${number(found.length - LISTED)} more: type to find them</p>`}
     </aside>`;
+}
+
+/** The workspaces that match, the busiest first, as they stood a moment ago. */
+function useOrdered(live, wanted, load) {
+  const kept = useRef({ at: 0 });
+  const { size } = live.workspaces;
+  if (kept.current.wanted !== wanted || kept.current.size !== size || Date.now() - kept.current.at > KEPT_ORDER) {
+    const found = [...live.workspaces.values()].filter(({ name, role }) => !wanted || `${name} ${role ?? ""}`.toLowerCase().includes(wanted));
+    found.sort((one, other) => load(other.id) - load(one.id) || one.name.localeCompare(other.name));
+    kept.current = { at: Date.now(), wanted, size, ids: found.map(({ id }) => id) };
+  }
+  return kept.current.ids.map((id) => live.workspaces.get(id)).filter(Boolean);
 }
 
 function News({ live, scene }) {
