@@ -60,6 +60,8 @@ export class Painter {
 
   /** Draws a frame; whether something goes on moving by itself. */
   paint(scene, camera, { selected, hovered }, seconds) {
+    // Its size is not known before it was laid out.
+    if (!(this.ratio * camera.scale > 0)) return false;
     const seen = [camera.x, camera.y, camera.scale, this.ratio, selected, hovered].join();
     const now = performance.now();
     const stale = scene.version !== this.#drawn.version && now - this.#drawn.at > STALE + STALE_MORE * scene.nodes.size;
