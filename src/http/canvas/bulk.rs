@@ -177,8 +177,8 @@ pub(crate) async fn cancel(
     run(&state, Errand::read(&fields, speaker.0, act)?).await
 }
 
-/// Begins ended delegations again whose target is known; a workspace those that it sent. None is begun twice, however often
-/// this is called: what was begun again is left out, and may be begun again in its turn when it ended.
+/// Begins ended delegations again whose target is known; a workspace those that it sent. What was begun again is left
+/// out, and may be begun again in its turn when it ended. Two calls at once begin one, unless it fails between the two.
 #[utoipa::path(post, path = "/canvas/delegations/retry", tag = "canvas", request_body = BulkBody,
     security(("bearer" = [])), responses(
     (status = 200, description = "As for `cancel`", body = Value), Refused, Limited,
