@@ -112,6 +112,9 @@ impl Supervisor {
         if !has_a_say && (ended || !owned) {
             return None;
         }
+        if !has_a_say {
+            tracing::info!(delegation.id = %loaded.terms.key, "starting an actor for what lives without one");
+        }
         loaded.incarnation = loaded.incarnation.next();
         let in_doubt = self.in_doubt.remove(&loaded.terms.key).is_some();
         let start = match start {

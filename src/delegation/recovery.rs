@@ -129,9 +129,10 @@ fn take_up(delegations: &Delegations, page: Vec<Loaded>) {
         .filter(|key| !delegations.registry.actors.contains_key(key))
         .collect();
     if !left.is_empty() {
-        tracing::warn!(
+        // Most of them ended since they were read.
+        tracing::debug!(
             delegations = left.len(),
-            "taking charge of what has no actor"
+            "looking again at what has no actor"
         );
     }
     delegations.supervisor.do_send(TakeUp(left));

@@ -127,6 +127,8 @@ async fn a_task_is_delegated_and_its_reply_read(database: Database) {
     .await;
     assert_eq!(status["status"], "completed");
 
+    a_part_is_handed_on(&server, &target, &caller, &done["delegation_id"]).await;
+
     let messages = call("wait_for_message", json!({"timeout_seconds": 30})).await;
     let seq = messages["messages"][0]["seq"].as_i64().expect("a place");
     assert_eq!(call("inbox_peek", json!({})).await, messages);
@@ -142,6 +144,16 @@ async fn a_task_is_delegated_and_its_reply_read(database: Database) {
     let noted = server.api().feed(&caller, "a2a_receive").await;
     assert!(noted.iter().any(|row| row["method"] == "notify"));
     server.assert_invariants().await;
+}
+
+/// By a workspace that was given a delegation, to another one.
+async fn a_part_is_handed_on(server: &Server, by: &Workspace, to: &Workspace, parent: &Value) {
+    let part = json!({"workspace_id": to.id, "task": "a part", "parent_delegation_id": parent});
+    let begun = does(server, by, "delegate_task_async", part).await;
+    let named = json!({"task_id": begun["task_id"]});
+    let status = does(server, by, "check_task_status", named.clone()).await;
+    assert_eq!(status["parent_delegation_id"], *parent);
+    does(server, by, "cancel_task", named).await;
 }
 
 /// What a client says with each request that knows of tasks.

@@ -187,6 +187,7 @@ async fn delegate(call: &Call, fields: &Fields) -> Result<DelegationId, ApiError
         ("task", "task"),
         ("idempotency_key", "idempotency_key"),
         ("deadline_seconds", "deadline_seconds"),
+        ("parent_delegation_id", "parent_delegation_id"),
     ] {
         order.extend(
             fields

@@ -2,10 +2,11 @@
 
 import { ask } from "./api.js";
 import { Connection } from "./connection.js";
-import { isEnded, setSkew } from "./words.js";
+import { ENDINGS, isEnded, setSkew } from "./words.js";
 
-/** How often those are told who show numbers, in ms. */
-const TOLD_EVERY = 250;
+/** How soon those are told who show numbers, in ms: later where more events come meanwhile than anybody can follow. */
+const TOLD_AFTER = { few: 250, many: 700 };
+const MANY = 50;
 /** How soon unknown names are asked for, in ms: those of many at once. */
 const NAMES_AFTER = 400;
 /** What became of this many of the newest endings is remembered, so that word of before does not bring them back. */
@@ -13,7 +14,6 @@ const ENDED_KEPT = 4_000;
 /** This many ids are remembered that no workspace has, so that they are not asked for again. */
 const NAMELESS_KEPT = 1_000;
 
-const ENDINGS = new Set(["DELEGATION_COMPLETE", "DELEGATION_FAILED", "DELEGATION_CANCELLED"]);
 const PRESENCE = new Set(["WORKSPACE_ONLINE", "WORKSPACE_OFFLINE", "WORKSPACE_DEGRADED", "WORKSPACE_AWAITING_AGENT"]);
 
 export const key = (caller, id) => `${caller}/${id}`;
@@ -24,6 +24,8 @@ export class Live {
   delegations = new Map();
   /** How many live ones there are that the picture had no room for. */
   unseen = 0;
+  /** The same of workspaces. */
+  unlisted = 0;
 
   #own;
   #hearers = new Set();
@@ -31,6 +33,9 @@ export class Live {
   #ended = new Set();
   #nameless = new Set();
   #telling = null;
+  /** How many events came since they were told the last time, and how soon they are told the next time. */
+  #untold = 0;
+  #toldAfter = TOLD_AFTER.few;
   #naming = null;
   #line = new Connection({
     picture: (picture) => this.#look(picture),
@@ -79,7 +84,7 @@ export class Live {
     return () => this.#hearers.delete(hearer);
   }
 
-  /** Tells at most four times a second that something is different. Returns how to end that. */
+  /** Tells a few times a second at most that something is different. Returns how to end that. */
   watch(watcher) {
     this.#watchers.add(watcher);
     return () => this.#watchers.delete(watcher);
@@ -104,7 +109,7 @@ export class Live {
 
   #look(picture) {
     setSkew(picture.now);
-    this.#learn(picture.workspaces);
+    this.#learn(picture);
     this.delegations = new Map(picture.live.map((one) => [key(one.caller_id, one.id), {
       id: one.id, caller: one.caller_id, target: one.target_id, status: one.status,
     }]));
@@ -116,6 +121,7 @@ export class Live {
   #take(event) {
     if (!this.#concerns(event)) return;
     this.#tellHearers(event, this.#apply(event));
+    this.#untold += 1;
     this.#tell();
   }
 
@@ -145,7 +151,7 @@ export class Live {
     const isSent = event === "DELEGATION_SENT";
     // One that the picture had no room for is counted where it is from now on.
     if (!before && !isSent && !this.#ended.has(at) && this.unseen > 0) this.unseen -= 1;
-    if (ENDINGS.has(event)) {
+    if (event in ENDINGS) {
       this.delegations.delete(at);
       keep(this.#ended, at, ENDED_KEPT);
       return before;
@@ -165,8 +171,7 @@ export class Live {
     this.#naming ??= setTimeout(async () => {
       this.#naming = null;
       try {
-        const { workspaces } = await ask("/canvas?live=0");
-        this.#learn(workspaces);
+        this.#learn(await ask("/canvas?live=0"));
         this.#tellHearers({ event: "WORKSPACE_NAMES", workspace_id: null, payload: {} }, null);
         this.#tell();
       } catch {
@@ -175,8 +180,9 @@ export class Live {
     }, NAMES_AFTER);
   }
 
-  #learn(workspaces) {
+  #learn({ workspaces, workspaces_total: total }) {
     this.workspaces = new Map(workspaces.map((workspace) => [workspace.id, workspace]));
+    this.unlisted = Math.max(0, total - workspaces.length);
   }
 
   // What one of them makes of it is nothing to the others, nor to the connection.
@@ -193,8 +199,10 @@ export class Live {
   #tell() {
     this.#telling ??= setTimeout(() => {
       this.#telling = null;
+      this.#toldAfter = this.#untold > MANY ? TOLD_AFTER.many : TOLD_AFTER.few;
+      this.#untold = 0;
       for (const watcher of this.#watchers) watcher();
-    }, TOLD_EVERY);
+    }, this.#toldAfter);
   }
 }
 

@@ -4,7 +4,7 @@
 import { key } from "../live.js";
 
 /** The most beads; the rest is seen as numbers and rings alone. */
-const MOST = 1200;
+const MOST = 400;
 /** How much of its way a bead goes in a second. */
 const SPEED = 1.5;
 /** How fast those circle whose targets report work, in radians a second. */

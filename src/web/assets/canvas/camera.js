@@ -5,17 +5,15 @@ const FARTHEST = 0.04;
 /** Room around all, in pixels. */
 const MARGIN = 20;
 
-export class Camera {
+/** A view of the scene: what of it is in the middle of the screen, and how large. */
+class View {
   x = 0;
   y = 0;
   scale = 1;
-  /** Whether somebody moved it: then it stays where it is when workspaces come and go. */
-  held = false;
-  #goal = null;
-
-  constructor() {
-    this.width = this.height = 1;
-  }
+  /** Of the screen, in pixels of the page, and how many points of the screen make one of these: none before it was laid out. */
+  width = 1;
+  height = 1;
+  ratio = 0;
 
   toScreen(x, y) {
     return [(x - this.x) * this.scale + this.width / 2, (y - this.y) * this.scale + this.height / 2];
@@ -24,6 +22,35 @@ export class Camera {
   toWorld(x, y) {
     return [(x - this.width / 2) / this.scale + this.x, (y - this.height / 2) / this.scale + this.y];
   }
+
+  /** Whether something round is on the screen, with what stands about it. */
+  shows({ x, y, r }) {
+    const [left, top] = this.toScreen(x, y);
+    const room = (r + 30) * this.scale;
+    return left > -room && top > -room && left < this.width + room && top < this.height + room;
+  }
+
+  /** From here on places of a drawing are the scene's, not the screen's. */
+  aim(context) {
+    const scale = this.scale * this.ratio;
+    context.setTransform(scale, 0, 0, scale, (this.width / 2) * this.ratio - this.x * scale, (this.height / 2) * this.ratio - this.y * scale);
+  }
+
+  isSame(other) {
+    return ["x", "y", "scale", "width", "height", "ratio"].every((member) => this[member] === other[member]);
+  }
+
+  /** A view that stays as this one is now. */
+  still() {
+    const { x, y, scale, width, height, ratio } = this;
+    return Object.assign(new View(), { x, y, scale, width, height, ratio });
+  }
+}
+
+export class Camera extends View {
+  /** Whether somebody moved it: then it stays where it is when workspaces come and go. */
+  held = false;
+  #goal = null;
 
   /** Shows all of a box, in what `covered` leaves free: how much of the screen lies under something at each side, in pixels. */
   fit({ x, y, width, height }, covered, atOnce) {
@@ -34,13 +61,14 @@ export class Camera {
     this.held = false;
   }
 
-  /** Brings a place into view. */
-  reveal({ x, y }) {
-    const [left, top] = this.toScreen(x, y);
-    const seen = left > MARGIN && top > MARGIN && left < this.width - MARGIN && top < this.height - MARGIN;
-    if (seen && this.scale > 0.35) return;
+  /** Brings a place into what `covered` leaves free. */
+  reveal({ x, y }, { left, right, top, bottom }) {
+    const [across, down] = this.toScreen(x, y);
+    const isFree = (at, before, length, after) => at > before + MARGIN && at < length - after - MARGIN;
+    if (isFree(across, left, this.width, right) && isFree(down, top, this.height, bottom) && this.scale > 0.35) return;
     this.held = true;
-    this.#aim({ x, y, scale: Math.max(this.scale, 0.8) }, false);
+    const scale = Math.max(this.scale, 0.8);
+    this.#aim({ x: x - (left - right) / 2 / scale, y: y - (top - bottom) / 2 / scale, scale }, false);
   }
 
   pan(dx, dy) {

@@ -1,30 +1,31 @@
-// Draws the scene. What changes seldom is a picture of its own, drawn anew when the camera moves, else at most five times a
-// second; over it beads are drawn in every frame.
+// Draws the scene: a picture of what changes seldom, and over it in every frame what moves.
 
-import { ENDED, LIVE, isPresent } from "../words.js";
+import { ENDED, LIVE } from "../words.js";
 import { DISC } from "./arrange.js";
+import { Picture, SELECTED, curve, dot, empty, ring } from "./picture.js";
 
 /** How long the picture below may be out of date, in ms, and how much longer for each disc in it. */
 const STALE = 200;
 const STALE_MORE = 0.5;
-/** So many discs in sight may each look for another place for its name. */
-const FEW = 150;
-/** How large a disc is, in pixels of its radius, that has a name beside it. */
-const NAMED = 9;
-const NAMED_LEADS = 7;
+/** How long a frame goes on with the next picture, in ms. */
+const PIECE = 4;
 /** How long a ring spreads about a caller when a bead came home, in seconds. */
 const PULSE = 0.7;
 /** Most rings at once. */
 const PULSES = 120;
-const SANS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif';
 const COLOURS = ["ground", "surface", "raised", "sunken", "ink", "quiet", "line", "strong-line", "accent", "good", "warn", "bad", ...LIVE, ...ENDED];
 
 export class Painter {
-  #below = document.createElement("canvas");
-  #drawn = { stamp: "", at: 0 };
+  #shown = new Picture();
+  /** The next picture, as long as it is not whole. */
+  #coming = null;
+  /** One that nobody sees, to be drawn the next time. */
+  #spare = new Picture();
   #colours = {};
   #pulses = [];
   #beads = { points: 0, of: new Map() };
+  /** Grows when all is to be drawn anew. */
+  #edition = 0;
 
   constructor(canvas) {
     this.canvas = canvas;
@@ -35,23 +36,20 @@ export class Painter {
   recolour() {
     const probe = document.createElement("span");
     document.body.append(probe);
+    this.#colours = {};
     for (const name of COLOURS) {
       probe.style.color = `var(--${name})`;
       this.#colours[name] = getComputedStyle(probe).color;
     }
     probe.remove();
-    this.#drawn.stamp = "";
+    this.#edition += 1;
     this.#beads = { points: 0, of: new Map() };
   }
 
   /** Takes the size of its element. */
   resize(camera) {
     const { width, height } = this.canvas.getBoundingClientRect();
-    const ratio = Math.min(2, devicePixelRatio || 1);
-    Object.assign(camera, { width, height });
-    for (const canvas of [this.canvas, this.#below]) Object.assign(canvas, { width: Math.max(1, Math.round(width * ratio)), height: Math.max(1, Math.round(height * ratio)) });
-    this.ratio = ratio;
-    this.#drawn.stamp = "";
+    Object.assign(camera, { width, height, ratio: Math.min(2, devicePixelRatio || 1) });
   }
 
   pulse(caller, status) {
@@ -59,145 +57,52 @@ export class Painter {
   }
 
   /** Draws a frame; whether something goes on moving by itself. */
-  paint(scene, camera, { selected, hovered }, seconds) {
+  paint(scene, camera, chosen, seconds) {
     // Its size is not known before it was laid out.
-    if (!(this.ratio * camera.scale > 0)) return false;
-    const seen = [camera.x, camera.y, camera.scale, this.ratio, selected, hovered].join();
-    const now = performance.now();
-    const stale = scene.version !== this.#drawn.version && now - this.#drawn.at > STALE + STALE_MORE * scene.nodes.size;
-    if (seen !== this.#drawn.stamp || stale) {
-      this.#paintBelow(scene, camera, { selected, hovered });
-      this.#drawn = { stamp: seen, version: scene.version, at: now };
-    }
+    if (!(camera.ratio * camera.scale > 0)) return false;
+    const isWhole = this.#takePicture(scene, camera, chosen);
     const context = this.canvas.getContext("2d");
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    context.drawImage(this.#below, 0, 0);
-    this.#aim(context, camera);
+    empty(this.canvas, camera);
+    this.#shown.show(context, camera);
+    camera.aim(context);
+    this.#paintChosen(context, scene, chosen);
     this.#paintBeads(context, scene, camera);
-    this.#paintPulses(context, scene, camera, seconds);
-    return this.#pulses.length > 0 || scene.version !== this.#drawn.version;
+    this.#paintPulses(context, scene, seconds);
+    return this.#pulses.length > 0 || !isWhole;
   }
 
-  // From here on places are the scene's, not the screen's.
-  #aim(context, camera) {
-    const scale = camera.scale * this.ratio;
-    context.setTransform(scale, 0, 0, scale, (camera.width / 2) * this.ratio - camera.x * scale, (camera.height / 2) * this.ratio - camera.y * scale);
-  }
-
-  #paintBelow(scene, camera, chosen) {
-    const context = this.#below.getContext("2d");
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, this.#below.width, this.#below.height);
-    this.#aim(context, camera);
-    for (const team of scene.teams) this.#paintTeam(context, team, camera);
-    for (const way of scene.ways.values()) this.#paintWay(context, scene, way, camera, chosen);
-    for (const node of scene.nodes.values()) {
-      if (!visible(node, camera)) continue;
-      this.#paintNode(context, node, scene.loads.get(node.id), camera, chosen);
+  // Whether the picture that is shown says all that there is to say.
+  #takePicture(scene, camera, chosen) {
+    const stamp = [camera.x, camera.y, camera.scale, camera.width, camera.height, camera.ratio, chosen.selected, chosen.hovered, this.#edition].join();
+    const { at, version } = this.#shown;
+    const isOld = scene.version !== version && performance.now() - at > STALE + STALE_MORE * scene.nodes.size;
+    if (!this.#coming && (stamp !== this.#shown.stamp || isOld)) {
+      this.#coming = this.#spare;
+      this.#coming.begin(scene, camera, chosen, this.#colours, stamp);
     }
-    this.#paintNames(context, scene, camera, chosen);
-  }
-
-  // Names that would lie over others, or over discs, are left out: those of leads come first. What changes
-  // with the work would make names jump.
-  #paintNames(context, scene, camera, { selected, hovered }) {
-    const size = Math.min(13, Math.max(11, 12.5 * camera.scale)) / camera.scale;
-    const weight = ({ id, leads }) => (id === selected || id === hovered ? 2 : leads ? 1 : 0);
-    const seen = [...scene.nodes.values()].filter((node) => visible(node, camera)).sort((one, other) => weight(other) - weight(one));
-    const taken = [];
-    context.textAlign = "center";
-    context.textBaseline = "top";
-    context.lineJoin = "round";
-    context.lineWidth = size * 0.3;
-    context.strokeStyle = this.#colours.surface;
-    context.fillStyle = this.#colours.ink;
-    for (const node of seen) {
-      const chosen = node.id === selected || node.id === hovered;
-      if (!chosen && DISC * camera.scale < (node.leads ? NAMED_LEADS : NAMED)) break;
-      const text = cut(node.workspace.name, chosen ? 40 : 18);
-      const half = text.length * size * 0.29;
-      const isFree = (place) => !taken.some((other) => overlap(place, other)) && (node.leads || !seen.some((other) => other !== node && covers(place, other)));
-      const places = besides(node, half, size);
-      const place = chosen ? places[0] : (seen.length > FEW ? places.slice(0, 1) : places).find(isFree);
-      if (!place) continue;
-      taken.push(place);
-      context.font = `${chosen || node.leads ? 650 : 500} ${size}px ${SANS}`;
-      context.strokeText(text, place.x, place.y);
-      context.fillText(text, place.x, place.y);
+    if (this.#coming?.goOn(PIECE)) {
+      [this.#shown, this.#spare, this.#coming] = [this.#coming, this.#shown, null];
     }
+    return !this.#coming && stamp === this.#shown.stamp && scene.version === this.#shown.version;
   }
 
-  #paintTeam(context, { x, y, r, depth }, camera) {
-    context.beginPath();
-    context.arc(x, y, r, 0, 2 * Math.PI);
-    context.fillStyle = depth % 2 ? this.#colours.sunken : this.#colours.surface;
-    context.fill();
-    context.lineWidth = 1 / camera.scale;
-    context.strokeStyle = this.#colours[depth ? "line" : "strong-line"];
-    context.stroke();
-  }
-
-  #paintWay(context, scene, way, camera, { selected }) {
-    const [from, to] = [scene.nodes.get(way.caller), scene.nodes.get(way.target)];
-    if (!from || !to || from === to) return;
-    const { middle } = curve(from, to);
-    const concerned = !selected || selected === way.caller || selected === way.target;
-    context.beginPath();
-    context.moveTo(from.x, from.y);
-    context.quadraticCurveTo(middle.x, middle.y, to.x, to.y);
-    context.globalAlpha = concerned ? 0.42 : 0.08;
-    context.lineWidth = Math.max(1 / camera.scale, 1 + Math.log2(1 + way.total) * 0.9);
-    context.strokeStyle = this.#colours[foremost(way.counts)];
-    context.stroke();
-    context.globalAlpha = 1;
-  }
-
-  #paintNode(context, { x, y, r, id, workspace }, load, camera, { selected, hovered }) {
-    const present = isPresent(workspace.status);
-    context.beginPath();
-    context.arc(x, y, r, 0, 2 * Math.PI);
-    context.fillStyle = this.#colours.raised;
-    context.fill();
-    context.lineWidth = 1.6;
-    context.setLineDash(present ? [] : [4, 4]);
-    context.strokeStyle = id === selected || id === hovered ? this.#colours.accent : this.#colours["strong-line"];
-    context.stroke();
-    context.setLineDash([]);
-    if (id === selected) this.#ring(context, x, y, r + 9, 2.5, this.#colours.accent, 0, 2 * Math.PI);
-    if (DISC * camera.scale < 4) {
-      if (load?.total) this.#dot(context, x, y, r * 0.7, this.#colours[foremost(load.counts)]);
-      return;
+  // At once, whatever becomes of the next picture.
+  #paintChosen(context, scene, { selected, hovered }) {
+    for (const id of [selected, hovered]) {
+      const node = scene.nodes.get(id);
+      if (node) ring(context, node.x, node.y, node.r, 1.6, this.#colours.accent);
     }
-    this.#dot(context, x + r * 0.71, y + r * 0.71, 4.6, this.#colours.raised);
-    this.#dot(context, x + r * 0.71, y + r * 0.71, 3.4, this.#colours[presenceColour(workspace.status)]);
-    if (load?.total) this.#paintLoad(context, x, y, r, load, camera);
-  }
-
-  // How those stand that a workspace is given, as parts of a ring, and how many they are.
-  #paintLoad(context, x, y, r, load, camera) {
-    let from = -Math.PI / 2;
-    for (const status of LIVE) {
-      const count = load.counts.get(status);
-      if (!count) continue;
-      const to = from + (count / load.total) * 2 * Math.PI;
-      this.#ring(context, x, y, r - 4.5, 4, this.#colours[status], from, to);
-      from = to;
-    }
-    context.font = `650 ${Math.max(load.total > 999 ? 11 : 13, Math.min(10.5 / camera.scale, 22))}px ${SANS}`;
-    context.textAlign = "center";
-    context.textBaseline = "middle";
-    context.fillStyle = this.#colours.ink;
-    context.fillText(load.total > 9999 ? `${Math.round(load.total / 1000)}k` : load.total, x, y + 0.5);
+    const node = scene.nodes.get(selected);
+    if (node) ring(context, node.x, node.y, node.r + SELECTED, 2.5, this.#colours.accent);
   }
 
   // Beads are pictures: many small ones are cheap to copy, and dear to draw where there is no graphics processor.
   #paintBeads(context, scene, camera) {
     const size = Math.min(DISC * 0.4, Math.max(3.6, 2.7 / camera.scale));
-    const scale = camera.scale * this.ratio;
+    const scale = camera.scale * camera.ratio;
     for (const bead of scene.beads.all.values()) {
       const place = beadPlace(scene, bead);
-      if (!place || !visible({ ...place, r: 4 }, camera)) continue;
+      if (!place || !camera.shows(place)) continue;
       const picture = this.#beadOf(bead.status, Math.ceil(size * scale));
       const half = picture.width / 2 / scale;
       context.drawImage(picture, place.x - half, place.y - half, 2 * half, 2 * half);
@@ -213,72 +118,23 @@ export class Painter {
     picture.width = picture.height = 2 * points + 2;
     const context = picture.getContext("2d");
     context.translate(points + 1, points + 1);
-    this.#dot(context, 0, 0, points, this.#colours.raised);
-    this.#dot(context, 0, 0, points - 0.5, this.#colours[status]);
+    dot(context, 0, 0, points, this.#colours.raised);
+    dot(context, 0, 0, points - 0.5, this.#colours[status]);
     this.#beads.of.set(status, picture);
     return picture;
   }
 
-  #paintPulses(context, scene, camera, seconds) {
+  #paintPulses(context, scene, seconds) {
     this.#pulses = this.#pulses.filter((pulse) => {
       pulse.age += seconds;
       const node = scene.nodes.get(pulse.caller);
       if (!node || pulse.age >= PULSE) return false;
       context.globalAlpha = 0.7 * (1 - pulse.age / PULSE);
-      this.#ring(context, node.x, node.y, node.r + 3 + 16 * (pulse.age / PULSE), 2, this.#colours[pulse.status], 0, 2 * Math.PI);
+      ring(context, node.x, node.y, node.r + 3 + 16 * (pulse.age / PULSE), 2, this.#colours[pulse.status]);
       context.globalAlpha = 1;
       return true;
     });
   }
-
-  #ring(context, x, y, r, width, colour, from, to) {
-    context.beginPath();
-    context.arc(x, y, r, from, to);
-    context.lineWidth = width;
-    context.strokeStyle = colour;
-    context.stroke();
-  }
-
-  #dot(context, x, y, r, colour) {
-    context.beginPath();
-    context.arc(x, y, r, 0, 2 * Math.PI);
-    context.fillStyle = colour;
-    context.fill();
-  }
-}
-
-function presenceColour(status) {
-  return { online: "good", degraded: "warn", failed: "bad" }[status] ?? "quiet";
-}
-
-/** What is most worth seeing of several statuses. */
-function foremost(counts) {
-  return ["input_required", "stuck", "in_progress", "received", "dispatched", "queued", "pending"].find((status) => counts.has(status)) ?? "pending";
-}
-
-const cut = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
-
-function visible({ x, y, r }, camera) {
-  const [left, top] = camera.toScreen(x, y);
-  const room = (r + 30) * camera.scale;
-  return left > -room && top > -room && left < camera.width + room && top < camera.height + room;
-}
-
-/** Where a name may stand: below its disc, or else above it or beside it. */
-const besides = ({ x, y, r }, half, size) => [
-  { x, y: y + r + 4, half, size }, { x, y: y - r - 4 - size, half, size },
-  { x: x + r + 8 + half, y: y - size / 2, half, size }, { x: x - r - 8 - half, y: y - size / 2, half, size },
-];
-
-/** Whether a name would lie over a disc. */
-const covers = ({ x, y, half, size }, disc) => Math.abs(disc.x - x) < half + disc.r * 0.7 && disc.y + disc.r > y && disc.y - disc.r < y + size;
-
-const overlap = (one, other) => Math.abs(one.x - other.x) < one.half + other.half && Math.abs(one.y - other.y) < one.size * 1.1;
-
-/** The way from one to the other: bent to its right, so that the way back is another one. */
-function curve(from, to) {
-  const [dx, dy] = [to.x - from.x, to.y - from.y];
-  return { middle: { x: (from.x + to.x) / 2 - dy * 0.14, y: (from.y + to.y) / 2 + dx * 0.14 }, length: Math.hypot(dx, dy) };
 }
 
 /** Where a bead is; none if its way cannot be seen. */
@@ -286,7 +142,7 @@ function beadPlace(scene, bead) {
   const [from, to] = [scene.nodes.get(bead.caller), scene.nodes.get(bead.target)];
   if (!from || !to) return null;
   const around = bead.along >= 0.999;
-  if (around && bead.circles) return { x: to.x + (to.r + 6) * Math.cos(bead.angle), y: to.y + (to.r + 6) * Math.sin(bead.angle) };
+  if (around && bead.circles) return { x: to.x + (to.r + 6) * Math.cos(bead.angle), y: to.y + (to.r + 6) * Math.sin(bead.angle), r: 4 };
   const { middle, length } = curve(from, to);
   const rim = Math.min(0.45, (from.r + 4) / Math.max(1, length));
   const part = rim + bead.along * (1 - 2 * rim);
@@ -295,5 +151,5 @@ function beadPlace(scene, bead) {
   const y = back * back * from.y + 2 * back * part * middle.y + part * part * to.y;
   bead.circles = around;
   if (around) bead.angle = Math.atan2(y - to.y, x - to.x);
-  return { x, y };
+  return { x, y, r: 4 };
 }

@@ -15,7 +15,7 @@ const LONGEST_STEP = 0.1;
 const DEAR_FRAME = 9;
 const DEAREST_PAUSE = 120;
 /** How many workspaces the list shows at once. */
-const LISTED = 60;
+const LISTED = 30;
 /** How long the list keeps its order while loads change, in ms: rows that jump cannot be hit, and cost the layout. */
 const KEPT_ORDER = 3_000;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -176,7 +176,7 @@ function openStage(canvas, live, scene, held, setTip) {
   const zoom = (factor) => { camera.zoom(factor); wake(); };
   const reveal = (id) => {
     const node = scene.nodes.get(id);
-    if (node) camera.reveal(node);
+    if (node) camera.reveal(node, covered(camera, canvas, legend));
     wake();
   };
   const into = () => canvas.closest(".canvas").querySelector(".inspector h2")?.focus();
@@ -253,6 +253,7 @@ function List({ live, scene, selected, choose }) {
       </ul>
       ${found.length === 0 && html`<p class="quiet small">No workspace matches.</p>`}
       ${found.length > LISTED && html`<p class="quiet small">and ${number(found.length - LISTED)} more: type to find them</p>`}
+      ${live.unlisted > 0 && html`<p class="quiet small">There is no room here for ${number(live.unlisted)} of the oldest.</p>`}
     </aside>`;
 }
 
