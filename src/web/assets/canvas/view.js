@@ -103,10 +103,15 @@ function openStage(canvas, live, scene, held, setTip) {
   const painter = new Painter(canvas);
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  let frame = null;
+  /** How to give up what is to be drawn next; none when nothing is. */
+  let giveUp = null;
   let last = 0;
+  const inTime = (ms, act) => {
+    const timer = setTimeout(() => { giveUp = null; act(); }, ms);
+    giveUp = () => clearTimeout(timer);
+  };
   const draw = (now) => {
-    frame = null;
+    giveUp = null;
     const begun = performance.now();
     const seconds = Math.min(LONGEST_STEP, (now - last) / 1000);
     last = now;
@@ -117,22 +122,15 @@ function openStage(canvas, live, scene, held, setTip) {
     if (flying || travelling || unfinished) after(begun);
   };
   // What a frame costs is known when it is on the screen: without a graphics processor that is more than its drawing.
-  const after = (begun) => {
-    frame = setTimeout(() => {
-      frame = null;
-      const took = performance.now() - begun;
-      wake(took > DEAR_FRAME ? Math.min(DEAREST_PAUSE, 2 * took) : 0);
-    });
-  };
-  const wake = (pause = 0) => {
-    if (frame !== null) return;
-    const next = () => { frame = requestAnimationFrame(draw); };
-    if (pause > 0) frame = setTimeout(next, pause);
-    else next();
-  };
-  const rest = () => {
-    cancelAnimationFrame(frame);
-    clearTimeout(frame);
+  const after = (begun) => inTime(0, () => {
+    const took = performance.now() - begun;
+    if (took > DEAR_FRAME) inTime(Math.min(DEAREST_PAUSE, 2 * took), wake);
+    else wake();
+  });
+  const wake = () => {
+    if (giveUp) return;
+    const frame = requestAnimationFrame(draw);
+    giveUp = () => cancelAnimationFrame(frame);
   };
   const legend = canvas.closest(".canvas").querySelector(".legend");
   const fit = (atOnce) => { camera.fit(scene.bounds, covered(camera, canvas, legend), atOnce); wake(); };
@@ -192,7 +190,7 @@ function openStage(canvas, live, scene, held, setTip) {
     event.preventDefault();
   };
   const close = () => {
-    rest();
+    giveUp?.();
     deafen();
     sized.disconnect();
     wrapped.disconnect();
