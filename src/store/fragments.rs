@@ -8,7 +8,7 @@ use diesel::expression::{
     AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate,
 };
 use diesel::pg::Pg;
-use diesel::query_builder::{AsChangeset, AstPass, Query, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::query_dsl::RunQueryDsl;
 use diesel::result::QueryResult;
 use diesel::serialize::ToSql;
@@ -17,7 +17,6 @@ use diesel::sqlite::Sqlite;
 
 use super::TokenUse;
 use super::batch::Endings;
-use super::schema::delegations;
 use super::types::{DbTs, DbUuid, Id, Ts};
 use crate::domain::ActivityType;
 
@@ -275,55 +274,43 @@ where
     }
 }
 
-/// An `UPDATE` of delegations that answers with their numbers and is prepared once: Diesel's own is prepared anew each
-/// time. `Text` stands for its text, which must always be the same.
+/// A statement of Diesel's that is prepared once; by itself it would be written anew each time. `Text` stands for its text,
+/// which must always be the same.
 #[derive(Clone, Debug)]
-pub(crate) struct Change<Text, Set, Filter> {
-    set: Set,
-    filter: Filter,
+pub(crate) struct Prepared<Text, Statement> {
+    statement: Statement,
     _text: PhantomData<Text>,
 }
 
-impl<Text, Set, Filter> Change<Text, Set, Filter> {
-    pub(crate) fn new<Changes>(_: Text, filter: Filter, changes: Changes) -> Self
-    where
-        Changes: AsChangeset<Target = delegations::table, Changeset = Set>,
-        Filter: AppearsOnTable<delegations::table>,
-    {
+impl<Text, Statement> Prepared<Text, Statement> {
+    pub(crate) fn new(_: Text, statement: Statement) -> Self {
         Self {
-            set: changes.as_changeset(),
-            filter,
+            statement,
             _text: PhantomData,
         }
     }
 }
 
-impl<Text: 'static, Set, Filter> QueryId for Change<Text, Set, Filter> {
+impl<Text: 'static, Statement> QueryId for Prepared<Text, Statement> {
     type QueryId = Text;
     const HAS_STATIC_QUERY_ID: bool = true;
 }
-impl<Text, Set, Filter> Query for Change<Text, Set, Filter> {
-    type SqlType = BigInt;
+impl<Text, Statement: Query> Query for Prepared<Text, Statement> {
+    type SqlType = Statement::SqlType;
 }
-impl<Text, Set, Filter, Conn> RunQueryDsl<Conn> for Change<Text, Set, Filter> {}
+impl<Text, Statement, Conn> RunQueryDsl<Conn> for Prepared<Text, Statement> {}
 
-impl<Db, Text, Set, Filter> QueryFragment<Db> for Change<Text, Set, Filter>
+impl<Db, Text, Statement> QueryFragment<Db> for Prepared<Text, Statement>
 where
     Db: Backend,
-    Set: QueryFragment<Db>,
-    Filter: QueryFragment<Db>,
+    Statement: QueryFragment<Db>,
 {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
-        out.push_sql("UPDATE delegations SET ");
-        self.set.walk_ast(out.reborrow())?;
-        out.push_sql(" WHERE ");
-        self.filter.walk_ast(out.reborrow())?;
-        out.push_sql(" RETURNING delegations.number");
-        Ok(())
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        self.statement.walk_ast(out)
     }
 }
 
-/// Puts the delegation of this number among those that ended, if it is not there. Prepared once, like [`Change`].
+/// Puts the delegation of this number among those that ended, if it is not there. Prepared once, like [`Prepared`].
 #[derive(QueryId, Clone, Copy, Debug)]
 pub(crate) struct Settle(pub(crate) i64);
 
@@ -345,7 +332,7 @@ where
     }
 }
 
-/// Takes so many places of the feed, if a node holds its own row; answers with the last. Prepared once, like [`Change`].
+/// Takes so many places of the feed, if a node holds its own row; answers with the last. Prepared once, like [`Prepared`].
 #[derive(QueryId, Clone, Copy, Debug)]
 pub(crate) struct TakePlaces {
     pub(crate) node: Id,
@@ -373,7 +360,7 @@ where
     }
 }
 
-/// Counts what ended. Prepared once, like [`Change`].
+/// Counts what ended. Prepared once, like [`Prepared`].
 #[derive(QueryId, Clone, Copy, Debug)]
 pub(crate) struct CountEndings(pub(crate) Endings);
 

@@ -11,7 +11,7 @@ macro_rules! write_delegations {
             };
             use crate::store::batch::{Batch, Item};
             use crate::store::fragments::{
-                Change, GaveKeyBack, HistoryWith, HoldsKey, LivesOr, Settle, kept_bytes,
+                GaveKeyBack, HistoryWith, HoldsKey, LivesOr, Prepared, Settle, kept_bytes,
                 kept_instant, kept_word, key_that_was,
             };
             use crate::store::history::more_history;
@@ -23,6 +23,9 @@ macro_rules! write_delegations {
             use crate::store::types::{Id, Ts};
             use crate::store::{Acceptance, Error, Written};
 
+            /// The text of what begins a delegation.
+            #[derive(Debug)]
+            struct Begins;
             /// The text of the change of a delegation that goes on.
             #[derive(Debug)]
             struct Goes;
@@ -133,16 +136,17 @@ macro_rules! write_delegations {
                             asked_for.map(|id| id_text(id).into_owned()).or(failed)
                         }
                     };
-                    let inserted = diesel::insert_into(delegations::table)
-                        .values(NewRow::of(
-                            number,
-                            accept,
-                            &life,
-                            retry_of.as_deref().map(Into::into),
-                            batch.node,
-                        ))
-                        .on_conflict_do_nothing()
-                        .execute(conn)?;
+                    let row = NewRow::of(
+                        number,
+                        accept,
+                        &life,
+                        retry_of.as_deref().map(Into::into),
+                        batch.node,
+                    );
+                    let insert = diesel::insert_into(delegations::table)
+                        .values(row)
+                        .on_conflict_do_nothing();
+                    let inserted = Prepared::new(Begins, insert).execute(conn)?;
                     if inserted == 1 {
                         list(conn, accept, number, batch)?;
                         batch.began(accept, number);
@@ -218,12 +222,15 @@ macro_rules! write_delegations {
                         d::given_back_key.eq(key_that_was(d::idempotency_key, d::given_back_key)),
                         d::idempotency_key.eq(None::<&str>),
                     );
-                    Change::new(Fails, target, (change, end, back)).get_result(conn)
+                    let update = diesel::update(d::table.filter(target)).set((change, end, back));
+                    Prepared::new(Fails, update.returning(d::number)).get_result(conn)
                 } else if ends {
                     let end = EndColumns::of(&advance.life);
-                    Change::new(Ends, target, (change, end)).get_result(conn)
+                    let update = diesel::update(d::table.filter(target)).set((change, end));
+                    Prepared::new(Ends, update.returning(d::number)).get_result(conn)
                 } else {
-                    Change::new(Goes, target, change).get_result(conn)
+                    let update = diesel::update(d::table.filter(target)).set(change);
+                    Prepared::new(Goes, update.returning(d::number)).get_result(conn)
                 }
                 .optional()?;
                 if let Some(number) = number {
