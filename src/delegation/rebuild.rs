@@ -109,10 +109,10 @@ impl Supervisor {
     ) -> Option<Addr<DelegationActor>> {
         let owned = self.registry.owned.contains(&loaded.owner);
         let ended = matches!(loaded.life.state, State::Ended(_));
-        if !has_a_say && (ended || !owned) {
-            return None;
-        }
         if !has_a_say {
+            if ended || !owned {
+                return None;
+            }
             tracing::info!(delegation.id = %loaded.terms.key, "starting an actor for what lives without one");
         }
         loaded.incarnation = loaded.incarnation.next();

@@ -244,7 +244,7 @@ pub(super) mod sqlite {
 
     use crate::domain::NodeId;
     use crate::store::batch::Manner;
-    use crate::store::fragments::{GoneNodes, IsLive, TakePlaces};
+    use crate::store::fragments::{GoneNodes, IsLive, Prepared, TakePlaces};
     use crate::store::rows::{ActivityRow, EventRow};
     use crate::store::schema::{activity_logs, nodes, push_receivers, structure_events};
     use crate::store::session::Session;
@@ -261,20 +261,25 @@ pub(super) mod sqlite {
 
     // One prepared statement for each row is faster here than one long statement that is parsed each time.
 
+    /// The text of a row of the feed.
+    #[derive(Debug)]
+    struct Row;
+    /// The text of an event.
+    #[derive(Debug)]
+    struct Event;
+
     fn insert_rows(conn: &mut SqliteConnection, rows: &[ActivityRow<'_>]) -> Result<(), Error> {
         for row in rows {
-            diesel::insert_into(activity_logs::table)
-                .values(row)
-                .execute(conn)?;
+            let insert = diesel::insert_into(activity_logs::table).values(row);
+            Prepared::new(Row, insert).execute(conn)?;
         }
         Ok(())
     }
 
     fn insert_events(conn: &mut SqliteConnection, events: &[EventRow]) -> Result<(), Error> {
         for event in events {
-            diesel::insert_into(structure_events::table)
-                .values(event)
-                .execute(conn)?;
+            let insert = diesel::insert_into(structure_events::table).values(event);
+            Prepared::new(Event, insert).execute(conn)?;
         }
         Ok(())
     }

@@ -136,10 +136,16 @@ pub(crate) fn sqlite(path: &Path, purpose: Purpose) -> Result<SqliteConnection, 
     connection.batch_execute(match purpose {
         Purpose::Read => "PRAGMA query_only = ON;",
         // Pages of 4 KiB: 256 MiB. A thread copies the log (`copying`); if it cannot keep up, the writer does it itself.
-        // What words a column may hold is checked for whoever writes by hand: each check builds a table of them for each row,
-        // and of Baton's own the types see to it.
-        Purpose::Write => "PRAGMA wal_autocheckpoint = 64000; PRAGMA ignore_check_constraints = ON;",
+        Purpose::Write => "PRAGMA wal_autocheckpoint = 64000;",
     })?;
+    Ok(connection)
+}
+
+/// Opens a SQLite connection that writes delegations. Which words a column may hold is checked for whoever writes by hand:
+/// SQLite builds a table of them for each row, and here the types see to it.
+pub(crate) fn sqlite_writer(path: &Path) -> Result<SqliteConnection, Error> {
+    let mut connection = sqlite(path, Purpose::Write)?;
+    connection.batch_execute("PRAGMA ignore_check_constraints = ON;")?;
     Ok(connection)
 }
 

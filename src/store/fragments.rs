@@ -274,8 +274,8 @@ where
     }
 }
 
-/// A statement of Diesel's that is prepared once; by itself it would be written anew each time. `Text` stands for its text,
-/// which must always be the same.
+/// A statement of Diesel's that is written and prepared once, which by itself it would be each time. `Text` stands for its
+/// text, which must always be the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared<Text, Statement> {
     statement: Statement,
@@ -308,9 +308,14 @@ where
     fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
         self.statement.walk_ast(out)
     }
+
+    // Whoever names a text says so; to find out would be a walk through all of it for each execution.
+    fn is_safe_to_cache_prepared(&self, _: &Db) -> QueryResult<bool> {
+        Ok(true)
+    }
 }
 
-/// Puts the delegation of this number among those that ended, if it is not there. Prepared once, like [`Prepared`].
+/// Puts the delegation of this number among those that ended, if it is not there.
 #[derive(QueryId, Clone, Copy, Debug)]
 pub(crate) struct Settle(pub(crate) i64);
 
@@ -332,7 +337,7 @@ where
     }
 }
 
-/// Takes so many places of the feed, if a node holds its own row; answers with the last. Prepared once, like [`Prepared`].
+/// Takes so many places of the feed, if a node holds its own row; answers with the last.
 #[derive(QueryId, Clone, Copy, Debug)]
 pub(crate) struct TakePlaces {
     pub(crate) node: Id,
@@ -360,7 +365,7 @@ where
     }
 }
 
-/// Counts what ended. Prepared once, like [`Prepared`].
+/// Counts what ended.
 #[derive(QueryId, Clone, Copy, Debug)]
 pub(crate) struct CountEndings(pub(crate) Endings);
 

@@ -139,7 +139,7 @@ impl Store {
     pub fn writer(&self, lease: &Lease) -> Result<Box<dyn Writer>, Error> {
         Ok(match &self.0.target {
             Target::Sqlite(path) => {
-                let connection = connect::sqlite(path, Purpose::Write)?;
+                let connection = connect::sqlite_writer(path)?;
                 self.keeping(Copied::new(path, Leased::new(connection, lease))?, lease)
             }
             Target::Postgres(url) => {

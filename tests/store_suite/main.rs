@@ -96,6 +96,7 @@ suite! {
         a_repeat_is_found_by_what_it_repeats,
         the_feed_of_a_new_database_finds_delegations_by_id,
         each_write_finds_its_rows_by_an_index,
+        what_is_said_often_is_prepared_once,
     }
     receivers {
         a_receiver_is_put_found_and_dropped,

@@ -17,12 +17,19 @@ use crate::support::*;
 thread_local! {
     /// What this thread asked a database, while somebody wants to know.
     static HEARD: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+    /// What this thread prepared to be said again.
+    static PREPARED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "Diesel hands it over so")]
 fn hear(event: InstrumentationEvent<'_>) {
-    if let InstrumentationEvent::StartQuery { query, .. } = event {
-        HEARD.with_borrow_mut(|heard| heard.iter_mut().for_each(|all| all.push(query.to_string())));
+    match event {
+        InstrumentationEvent::StartQuery { query, .. } => HEARD
+            .with_borrow_mut(|heard| heard.iter_mut().for_each(|all| all.push(query.to_string()))),
+        InstrumentationEvent::CacheQuery { sql, .. } => {
+            PREPARED.with_borrow_mut(|prepared| prepared.push(sql.to_owned()));
+        }
+        _ => {}
     }
 }
 
@@ -263,4 +270,32 @@ pub(crate) fn each_write_finds_its_rows_by_an_index(store: &TestStore) {
         .filter(|(_, plan)| walk(plan).is_some())
         .collect();
     assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+/// A commit of delegations writes and prepares its statements once, not for each delegation.
+pub(crate) fn what_is_said_often_is_prepared_once(store: &TestStore) {
+    let (caller, target) = (created(store, None), created(store, None));
+    let mut writer = store.writer();
+    let acceptances = [(); 3].map(|()| acceptance(caller, target));
+    let [one, other, third] = [0, 1, 2].map(|index| &acceptances[index].delegation.terms);
+    let working = living(1, State::Pending);
+    let batches = [
+        acceptances.iter().map(accept).collect::<Vec<_>>(),
+        vec![advance_write(one, 2, &working)],
+        vec![
+            advance_write(one, 3, &completed("x")),
+            advance_write(other, 2, &failed("x")),
+        ],
+        vec![advance_write(third, 2, &completed("x"))],
+    ];
+    let said = statements(|| {
+        for batch in &batches {
+            drop(writer.commit(batch).unwrap());
+        }
+    });
+    let prepared = PREPARED.take();
+    // The lease is renewed now and then.
+    let anew = said.iter().filter(|sql| !prepared.contains(sql));
+    let anew: Vec<_> = anew.filter(|sql| !sql.contains("expires_at")).collect();
+    assert!(said.len() > 5 && anew.is_empty(), "{anew:#?}");
 }

@@ -5,6 +5,9 @@ const FARTHEST = 0.04;
 /** Room around all, in pixels. */
 const MARGIN = 20;
 
+/** What makes a view. */
+const MEMBERS = ["x", "y", "scale", "width", "height", "ratio"];
+
 /** A view of the scene: what of it is in the middle of the screen, and how large. */
 class View {
   x = 0;
@@ -37,13 +40,12 @@ class View {
   }
 
   isSame(other) {
-    return ["x", "y", "scale", "width", "height", "ratio"].every((member) => this[member] === other[member]);
+    return MEMBERS.every((member) => this[member] === other[member]);
   }
 
   /** A view that stays as this one is now. */
   still() {
-    const { x, y, scale, width, height, ratio } = this;
-    return Object.assign(new View(), { x, y, scale, width, height, ratio });
+    return Object.assign(new View(), Object.fromEntries(MEMBERS.map((member) => [member, this[member]])));
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { ENDED, LIVE } from "../words.js";
 import { DISC } from "./arrange.js";
-import { Picture, SELECTED, curve, dot, empty, ring } from "./picture.js";
+import { Picture, SELECTED, curve, dot, empty, rimOf, ring } from "./picture.js";
 
 /** How long the picture below may be out of date, in ms, and how much longer for each disc in it. */
 const STALE = 200;
@@ -73,12 +73,15 @@ export class Painter {
 
   // Whether the picture that is shown says all that there is to say.
   #takePicture(scene, camera, chosen) {
-    const stamp = [camera.x, camera.y, camera.scale, camera.width, camera.height, camera.ratio, chosen.selected, chosen.hovered, this.#edition].join();
+    const look = [camera.width, camera.height, camera.ratio, this.#edition].join();
+    const stamp = [look, camera.x, camera.y, camera.scale, chosen.selected, chosen.hovered].join();
     const { at, version } = this.#shown;
+    // One in colours of before is not worth to be ended; one of another place is, or whoever moves on would see none.
+    if (this.#coming?.look !== look) this.#coming = null;
     const isOld = scene.version !== version && performance.now() - at > STALE + STALE_MORE * scene.nodes.size;
     if (!this.#coming && (stamp !== this.#shown.stamp || isOld)) {
       this.#coming = this.#spare;
-      this.#coming.begin(scene, camera, chosen, this.#colours, stamp);
+      this.#coming.begin(scene, camera, chosen, this.#colours, { look, stamp });
     }
     if (this.#coming?.goOn(PIECE)) {
       [this.#shown, this.#spare, this.#coming] = [this.#coming, this.#shown, null];
@@ -90,10 +93,15 @@ export class Painter {
   #paintChosen(context, scene, { selected, hovered }) {
     for (const id of [selected, hovered]) {
       const node = scene.nodes.get(id);
-      if (node) ring(context, node.x, node.y, node.r, 1.6, this.#colours.accent);
+      if (!node) continue;
+      const { x, y, r } = node;
+      // Around the dot on its rim that tells its presence.
+      const gap = 5 / r;
+      context.setLineDash(rimOf(node));
+      ring(context, x, y, r, 1.6, this.#colours.accent, Math.PI / 4 + gap, (9 * Math.PI) / 4 - gap);
+      context.setLineDash([]);
+      if (id === selected) ring(context, x, y, r + SELECTED, 2.5, this.#colours.accent);
     }
-    const node = scene.nodes.get(selected);
-    if (node) ring(context, node.x, node.y, node.r + SELECTED, 2.5, this.#colours.accent);
   }
 
   // Beads are pictures: many small ones are cheap to copy, and dear to draw where there is no graphics processor.

@@ -23,19 +23,20 @@ export class Picture {
   #camera = null;
   #colours = null;
   #pieces = null;
-  /** Which version of the scene it shows, when it was begun, and by what view it is to be known. */
+  /** Which version of the scene it shows, when it was begun, in which look, and by what it differs from others besides. */
   version = -1;
   at = -Infinity;
+  look = "";
   stamp = "";
 
   /** Begins anew, as a camera sees it. */
-  begin(scene, camera, chosen, colours, stamp) {
-    Object.assign(this, { version: scene.version, at: performance.now(), stamp });
+  begin(scene, camera, { selected, hovered }, colours, { look, stamp }) {
+    Object.assign(this, { version: scene.version, at: performance.now(), look, stamp });
     this.#colours = colours;
     this.#camera = camera.still();
     empty(this.#canvas, this.#camera);
     this.#camera.aim(this.#context);
-    this.#pieces = this.#draw(scene, chosen);
+    this.#pieces = this.#draw(scene, { selected, hovered });
   }
 
   /** Goes on with it for so many ms; whether it is whole. */
@@ -53,8 +54,8 @@ export class Picture {
 
   // Browsers note what is to be drawn, and draw it when somebody looks: all of it at once, if it is not asked for.
   #finish() {
-    LOOK.canvas.width = 1;
     LOOK.drawImage(this.#canvas, 0, 0);
+    LOOK.canvas.width = 1;
   }
 
   /** Shows it where it belongs, as another camera sees it. */
@@ -132,10 +133,11 @@ export class Picture {
     context.globalAlpha = 1;
   }
 
-  #drawNode({ x, y, r, workspace }, load) {
+  #drawNode(node, load) {
+    const { x, y, r, workspace } = node;
     const context = this.#context;
     dot(context, x, y, r, this.#colours.raised);
-    context.setLineDash(isPresent(workspace.status) ? [] : [4, 4]);
+    context.setLineDash(rimOf(node));
     ring(context, x, y, r, 1.6, this.#colours["strong-line"]);
     context.setLineDash([]);
     if (DISC * this.#camera.scale < 4) {
@@ -199,6 +201,9 @@ export function curve(from, to) {
   const [dx, dy] = [to.x - from.x, to.y - from.y];
   return { middle: { x: (from.x + to.x) / 2 - dy * 0.14, y: (from.y + to.y) / 2 + dx * 0.14 }, length: Math.hypot(dx, dy) };
 }
+
+/** How the rim of a workspace is dashed. */
+export const rimOf = ({ workspace }) => (isPresent(workspace.status) ? [] : [4, 4]);
 
 function presenceColour(status) {
   return { online: "good", degraded: "warn", failed: "bad" }[status] ?? "quiet";

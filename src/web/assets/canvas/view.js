@@ -174,7 +174,7 @@ function openStage(canvas, live, scene, held, setTip) {
   const zoom = (factor) => { camera.zoom(factor); wake(); };
   const reveal = (id) => {
     const node = scene.nodes.get(id);
-    if (node) camera.reveal(node, covered(camera, canvas, legend));
+    if (node) camera.reveal(node, covered(camera, canvas, legend, true));
     wake();
   };
   const into = () => canvas.closest(".canvas").querySelector(".inspector h2")?.focus();
@@ -203,13 +203,16 @@ function openStage(canvas, live, scene, held, setTip) {
 /** The buttons at the bottom, with some room. */
 const BUTTONS = 56;
 
-/** What lies over the drawing: the lists at its sides where there is room for them, the legend above or below, the buttons. */
-function covered({ width, height }, canvas, legend) {
+/** What lies over the drawing: the lists at its sides where there is room for them, the legend above or below, the buttons; and if so, what is said of a chosen one. */
+function covered({ width, height }, canvas, legend, isChosen = false) {
   const { top: begin } = canvas.getBoundingClientRect();
   const { top, bottom } = legend.getBoundingClientRect();
   const above = bottom - begin < height / 2;
-  const sides = width > 720 ? { left: 248, right: 276 } : { left: 0, right: 0 };
-  return { ...sides, top: above ? bottom - begin : 0, bottom: above ? BUTTONS : begin + height - top };
+  const below = above ? BUTTONS : begin + height - top;
+  const sides = width > 720
+    ? { left: 248, right: isChosen ? 354 : 276, bottom: below }
+    : { left: 0, right: 0, bottom: isChosen ? 0.58 * height : below };
+  return { ...sides, top: above ? bottom - begin : 0 };
 }
 
 /** How a workspace stands, in words. */
