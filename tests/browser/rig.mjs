@@ -54,6 +54,10 @@ export class Baton {
     return `http://127.0.0.1:${this.port}`;
   }
 
+  get pid() {
+    return this.#process.pid;
+  }
+
   /** Starts it, again at the same address if it was there before. */
   async start() {
     const env = {
